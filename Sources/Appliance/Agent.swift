@@ -14,6 +14,11 @@ package final class Agent {
         self.volumes = volumes
     }
 
+    deinit {
+        // Before the volumes: a held folder keeps its mount, and LVM and LUKS below it would stay active.
+        roots = []
+    }
+
     /// Answers until the host closes the stream.
     /// - Throws: only if the stream breaks: an error of a request is its answer.
     package func run() throws(ApplianceError) {

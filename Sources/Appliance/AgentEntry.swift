@@ -61,6 +61,8 @@ package struct AgentEntry: Equatable, Sendable {
     package var components: [[UInt8]] { path.split(separator: UInt8(ascii: "/")).map(Array.init) }
     /// The last component; empty for the start of the walk.
     package var name: [UInt8] { components.last ?? [] }
+    /// The attributes by their names: each filesystem has an order of its own.
+    package var sortedAttributes: [Attribute] { attributes.sorted { $0.name.lexicographicallyPrecedes($1.name) } }
     /// Whether the contents follow in a walk with contents.
     package var hasContents: Bool { kind == .file }
 }

@@ -29,14 +29,17 @@ package enum AgentRequest: Equatable, Sendable {
         package var depth: UInt32
         /// Whether a link at the end of the path is followed.
         package var followsLast: Bool
-        /// Whether attributes and contents are sent.
+        /// Whether attributes and contents are sent; attributes of a file with several names once.
         package var contents: Bool
+        /// Without `contents`: whether attributes are sent, with each name of a file.
+        package var attributes: Bool
 
         package init(
-            mount: UInt32, path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false
+            mount: UInt32, path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false,
+            attributes: Bool = false
         ) {
             (self.mount, self.path, self.depth) = (mount, path, depth)
-            (self.followsLast, self.contents) = (followsLast, contents)
+            (self.followsLast, self.contents, self.attributes) = (followsLast, contents, attributes)
         }
     }
 
@@ -66,7 +69,7 @@ package enum AgentRequest: Equatable, Sendable {
             bytes.put(walk.mount)
             bytes.put(walk.path)
             bytes.put(walk.depth)
-            bytes.put(UInt8((walk.followsLast ? 1 : 0) | (walk.contents ? 2 : 0)))
+            bytes.put(UInt8((walk.followsLast ? 1 : 0) | (walk.contents ? 2 : 0) | (walk.attributes ? 4 : 0)))
         }
         return AgentFrame(kind: code.rawValue, payload: bytes.bytes)
     }
@@ -95,7 +98,9 @@ package enum AgentRequest: Equatable, Sendable {
             let depth: UInt32 = try reader.number()
             let flags: UInt8 = try reader.number()
             self = .walk(
-                Walk(mount: mount, path: path, depth: depth, followsLast: flags & 1 != 0, contents: flags & 2 != 0))
+                Walk(
+                    mount: mount, path: path, depth: depth, followsLast: flags & 1 != 0, contents: flags & 2 != 0,
+                    attributes: flags & 4 != 0))
         case nil: throw .untrusted("an unknown request")
         }
         try reader.end()

@@ -84,7 +84,25 @@ final class AgentWalker {
                     path: path, code: failure?.rawValue ?? 0,
                     text: "the folder is damaged, and some of what it held may be missing here (\(why))"))
         }
-        return names
+        let (once, repeated) = Self.unique(names)
+        for name in repeated {
+            try send(
+                .problem(
+                    path: path, code: 0,
+                    text: "the folder is damaged: it has several entries named \(AgentText.shown(name)), and only the "
+                        + "first can be read"))
+        }
+        return once
+    }
+
+    /// A damaged folder can have a name twice; the kernel opens the first entry for both.
+    /// - Parameter names: sorted.
+    static func unique(_ names: [[UInt8]]) -> (once: [[UInt8]], repeated: [[UInt8]]) {
+        var (once, repeated): ([[UInt8]], [[UInt8]]) = ([], [])
+        for name in names {
+            if name != once.last { once.append(name) } else if name != repeated.last { repeated.append(name) }
+        }
+        return (once, repeated)
     }
 
     private func problem(_ path: [UInt8], _ error: Errno) throws(ApplianceError) {
@@ -114,7 +132,7 @@ final class AgentWalker {
 
     /// Adds the attributes. One that cannot be read does not keep the contents back.
     private func addAttributes(of node: TreeNode, to entry: inout AgentEntry) throws(ApplianceError) {
-        guard walk.contents, entry.kind != .hardLink else { return }
+        guard walk.contents ? entry.kind != .hardLink : walk.attributes else { return }
         var (found, failure) = node.attributes()
         var byteCount = 0
         let all = found.count

@@ -17,9 +17,13 @@ package enum ApplianceAgent {
     package static func run() -> Int32 {
         // Only these: every other module is loaded when the kernel or a volume needs it. Loading btrfs alone takes
         // seconds under emulation.
-        DiskVolumes.loadModules(["virtio_pci", "virtio_blk", "virtio_console"])
+        // The driver reads the partition tables: killed before that, it would leave a disk without partitions. The host
+        // has a limit of its own.
+        DiskVolumes.loadModules(["virtio_pci", "virtio_blk", "virtio_console"], timeoutSeconds: 900)
         guard let port = wait({ Self.port() }) else { return fail("there is no port to the host") }
-        let disks = wait { Self.disks().isEmpty ? nil : Self.disks() } ?? []
+        guard let disks = wait({ Self.disks().isEmpty ? nil : Self.disks() }) else {
+            return fail("there is no disk of the host")
+        }
         do {
             let descriptor = try OwnedDescriptor.open(port, .readWrite)
             let channel = AgentChannel(descriptor, cancellation: Cancellation())

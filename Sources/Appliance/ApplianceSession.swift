@@ -29,6 +29,9 @@ package final class ApplianceSession {
     private let servers: [NBDServer]
     private let folder: PrivateFolder?
     private let thread: WorkerThread?
+    private let diskCount: Int
+    /// Disks of this kernel that show images.
+    private var kernelDisks: [NetworkBlockDevice] = []
     /// Of the walk under way.
     private var check: WalkCheck?
     private var isClosed = false
@@ -73,16 +76,43 @@ package final class ApplianceSession {
             }
         }
         (self.servers, self.folder, thread) = (servers, folder, nil)
+        diskCount = disks.count
     }
 
     /// An agent in this process, on block devices of this machine: only on the medium, whose kernel reads disks anyway.
     package init(local disks: [FilePath], cancellation: Cancellation) throws(ApplianceError) {
-        let parent: FilePath = Files.exists("/run") ? "/run" : "/tmp"
-        let place: FilePath
-        do { place = try Files.makeTemporaryFolder("reforge-files", in: parent) } catch { throw .system(error) }
-        let started = try Self.agent(cancellation) { DiskVolumes(disks, folder: place) }
+        let started = try Self.agent(on: disks, cancellation)
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
+        diskCount = disks.count
+    }
+
+    /// An agent in this process, on images: only on the medium, whose kernel reads them as network block devices.
+    package init(attaching disks: [any ServedDisk], cancellation: Cancellation) throws(ApplianceError) {
+        let folder: PrivateFolder
+        do { folder = try PrivateFolder() } catch { throw .emulator(error) }
+        var servers: [NBDServer] = []
+        var devices: [NetworkBlockDevice] = []
+        do {
+            DiskVolumes.loadModules(["nbd"])
+            for (number, disk) in disks.enumerated() {
+                let server = try NBDServer(disk, at: .unix(folder.path.appending("disk\(number)")))
+                servers.append(server)
+                devices.append(try server.kernelDisk(of: disk))
+            }
+            let started = try Self.agent(on: devices.map(\.path), cancellation)
+            (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
+        } catch {
+            devices = []
+            for server in servers { server.stop() }
+            switch error {
+            case let error as ApplianceError: throw error
+            case let error as SystemCallError: throw .system(error)
+            default: throw .machine("the image could not be attached: \(error)")
+            }
+        }
+        (self.servers, self.folder, program, kernelDisks) = (servers, folder, nil, devices)
+        diskCount = disks.count
     }
 
     /// An agent in this process, on folders in place of volumes.
@@ -90,6 +120,7 @@ package final class ApplianceSession {
         let started = try Self.agent(cancellation) { FolderVolumes(folders) }
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
+        diskCount = 0
     }
 
     deinit { close() }
@@ -101,6 +132,8 @@ package final class ApplianceSession {
         _ = program?.end(withinSeconds: 0.5)
         channel.end()
         thread?.join()
+        // The agent's mounts are gone now, and the servers still answer.
+        kernelDisks = []
         for server in servers { server.stop() }
     }
 
@@ -114,6 +147,13 @@ package final class ApplianceSession {
         var kernel: String
         var program: AttachedProgram?
         var thread: WorkerThread?
+    }
+
+    private static func agent(on disks: [FilePath], _ cancellation: Cancellation) throws(ApplianceError) -> Started {
+        let parent: FilePath = Files.exists("/run") ? "/run" : "/tmp"
+        let place: FilePath
+        do { place = try Files.makeTemporaryFolder("reforge-files", in: parent) } catch { throw .system(error) }
+        return try agent(cancellation) { DiskVolumes(disks, folder: place) }
     }
 
     private static func agent(
@@ -229,7 +269,19 @@ package final class ApplianceSession {
     package func volumes() throws(ApplianceError) -> [AgentVolume] {
         try ask(.volumes)
         guard case .volumes(let volumes) = try reply() else { throw .untrusted("no list of volumes") }
+        try Self.check(volumes, diskCount: diskCount)
         return volumes
+    }
+
+    /// Every disk has a volume, if only one of unknown contents. A disk that the machine has not found must not look
+    /// like one without files.
+    static func check(_ volumes: [AgentVolume], diskCount: Int) throws(ApplianceError) {
+        let found = Set(volumes.map { Int($0.disk) })
+        guard (0..<diskCount).allSatisfy(found.contains) else {
+            throw .machine(
+                "the appliance did not find the disk: reading the image may take too long. Try again, or copy the image to a faster place first"
+            )
+        }
     }
 
     package func mount(
@@ -243,11 +295,14 @@ package final class ApplianceSession {
 
     /// Begins a walk: what is at and below a path.
     package func beginWalk(
-        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false
+        _ mounted: Mounted, _ path: [UInt8], depth: UInt32 = .max, followsLast: Bool = false, contents: Bool = false,
+        attributes: Bool = false
     ) throws(ApplianceError) {
         try ask(
             .walk(
-                .init(mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents)))
+                .init(
+                    mount: mounted.number, path: path, depth: depth, followsLast: followsLast, contents: contents,
+                    attributes: attributes)))
         check = WalkCheck(contents: contents, depth: depth)
     }
 

@@ -185,13 +185,20 @@ package final class DiskVolumes: AgentVolumes {
         Self.loadModules(["dm_mod"])
         let nodes = physicalVolumes.map(\.node.string).joined(separator: ",")
         let groups = Self.rows("pvs", on: nodes, "pv_name,vg_name")
-        for row in Self.rows("lvs", on: nodes, "vg_name,lv_name,lv_attr") where row.count == 3 {
+        let volumes = Self.rows("lvs", on: nodes, "vg_name,lv_name,lv_attr")
+        if let why = groups.failure ?? volumes.failure {
+            // A volume that is not listed must not look like one that does not exist.
+            for index in found?.indices ?? 0..<0 where found?[index].volume.kindName == "LVM2_member" {
+                found?[index].volume.obstacle = "not all of its logical volumes can be listed: \(why)"
+            }
+        }
+        for row in volumes.found where row.count == 3 {
             let (group, name) = (row[0], row[1])
             // lvs(8): a pool (t, C) has no contents of its own.
             guard ConfinedLVM.isName(group), ConfinedLVM.isName(name), !["t", "C"].contains(row[2].prefix(1)) else {
                 continue
             }
-            let holder = groups.first { $0.count == 2 && $0[1] == group }?[0]
+            let holder = groups.found.first { $0.count == 2 && $0[1] == group }?[0]
             guard var place = physicalVolumes.first(where: { $0.node.string == holder }) ?? physicalVolumes.first else {
                 continue
             }
@@ -206,20 +213,22 @@ package final class DiskVolumes: AgentVolumes {
         }
     }
 
-    private static func rows(_ command: String, on nodes: String, _ fields: String) -> [[String]] {
+    private static func rows(
+        _ command: String, on nodes: String, _ fields: String
+    ) -> (found: [[String]], failure: String?) {
         let arguments = ["--readonly", "--noheadings", "--separator", "|", "--options", fields]
-        guard
-            let output = try? ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120),
-            output.succeeded
-        else { return [] }
-        return output.text.split(separator: "\n").map { line in
+        let output: ChildProcess.Output
+        do { output = try ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120) }
+        catch { return ([], "\(error)") }
+        let rows = output.text.split(separator: "\n").map { line in
             line.split(separator: "|", omittingEmptySubsequences: false).map { String($0).trimmed }
         }
+        return (rows, output.succeeded ? nil : "\(command) ended with \(output.ending): \(output.lastWords)")
     }
 
     /// Modules that the kernel does not load by itself.
-    static func loadModules(_ names: [String]) {
-        _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + names, timeoutSeconds: 60)
+    static func loadModules(_ names: [String], timeoutSeconds: Double = 60) {
+        _ = try? ChildProcess.run(["modprobe", "-a", "-q", "-b", "--"] + names, timeoutSeconds: timeoutSeconds)
     }
 }
 

@@ -11,6 +11,8 @@ package final class FolderReceiver: FileReceiver {
         package var overwrites = false
         /// Whether owners can be set.
         package var setsOwners = SystemFacts.isRoot
+        /// Whether a file here must not be replaced, by its device and inode: the image that is read may be one.
+        package var mustStay: @Sendable (_ device: UInt64, _ inode: UInt64) -> Bool = { _, _ in false }
 
         package init() {}
     }
@@ -40,6 +42,8 @@ package final class FolderReceiver: FileReceiver {
     /// Where the first name of each file with several names is: components below the top.
     private var links: [UInt64: [[UInt8]]] = [:]
     private var warned: Set<String> = []
+    /// The first folder on each filesystem that was there, by its device: one can be mounted below the top.
+    private var filesystems: [UInt64: FolderWriter] = [:]
     /// In temporary names: a command that was killed in a container can have left files with this process's id.
     let token = String(UInt64.random(in: .min ... .max), radix: 36)
     private var number: UInt64 = 0
@@ -80,7 +84,7 @@ package final class FolderReceiver: FileReceiver {
     }
 
     package func finish() throws {
-        do { try top.sync() } catch { throw SystemCallError("write", "the files to their disk", error) }
+        do { for folder in [top] + filesystems.values { try folder.sync() } } catch { throw SystemCallError("write", "the files to their disk", error) }
     }
 
     // MARK: Entries
@@ -134,7 +138,13 @@ package final class FolderReceiver: FileReceiver {
             levels.append(Level(folder: nil, name: name, entry: nil))
             return try destination(entry.path, error, "made")
         }
-        do { levels.append(Level(folder: try parent.folder(name), name: name, entry: made)) } catch {
+        do {
+            let folder = try parent.folder(name)
+            if made == nil, let device = parent.node(name)?.device, filesystems[device] == nil {
+                filesystems[device] = folder
+            }
+            levels.append(Level(folder: folder, name: name, entry: made))
+        } catch {
             levels.append(Level(folder: nil, name: name, entry: nil))
             return try destination(entry.path, error, "opened as a folder")
         }
@@ -151,9 +161,7 @@ package final class FolderReceiver: FileReceiver {
     // MARK: Files
 
     private func startFile(_ entry: AgentEntry, _ name: [UInt8], _ parent: FolderWriter) throws {
-        guard options.overwrites || !parent.exists(name) else {
-            return try destination(entry.path, .fileExists, "made")
-        }
+        guard try mayTake(name, for: entry, parent) else { return }
         do {
             let (temporary, descriptor) = try create(in: parent)
             let opened = OpenFile(entry: entry, temporary: temporary, name: name, descriptor: descriptor)
@@ -164,6 +172,24 @@ package final class FolderReceiver: FileReceiver {
                 throw error as? Errno ?? Errno.ioError
             }
         } catch { try destination(entry.path, error as? Errno ?? .ioError, "made") }
+    }
+
+    /// Whether an entry may have this name; a reason against it is reported.
+    private func mayTake(_ name: [UInt8], for entry: AgentEntry, _ parent: FolderWriter) throws -> Bool {
+        guard let node = parent.node(name) else { return true }
+        guard options.overwrites else {
+            try destination(entry.path, .fileExists, "made")
+            return false
+        }
+        guard !options.mustStay(node.device, node.inode) else {
+            report(
+                FileProblem(
+                    path: entry.path,
+                    why: "in its place is the image that is read, or a part of it: choose another destination",
+                    cause: .destination))
+            return false
+        }
+        return true
     }
 
     /// A new file; the caller closes it.
@@ -216,12 +242,15 @@ package final class FolderReceiver: FileReceiver {
     }
 
     /// Whether a file that replaces another one of its name does not replace one of this command: on FAT, exFAT and
-    /// NTFS, `a` and `A` are one file.
+    /// NTFS, `a` and `A` are one file, and FAT drops dots at the end.
     private func isFirstSpelling(_ name: [UInt8], _ temporary: [UInt8], _ parent: FolderWriter) -> Bool {
         guard options.overwrites, parent.exists(Array(String(decoding: temporary, as: UTF8.self).uppercased().utf8))
         else { return true }
-        let path = levels.map(\.name) + [name]
-        let text = path.map { String(decoding: $0, as: UTF8.self).lowercased() }.joined(separator: "/")
+        let path = (levels.map(\.name) + [name]).map { part in
+            let last = part.lastIndex { ![UInt8(ascii: "."), UInt8(ascii: " ")].contains($0) }
+            return String(decoding: part.prefix(last.map { $0 + 1 } ?? part.count), as: UTF8.self).lowercased()
+        }
+        let text = path.joined(separator: "/")
         return folded.insert(text).inserted
     }
 
@@ -237,7 +266,7 @@ package final class FolderReceiver: FileReceiver {
         _ entry: AgentEntry, _ own: [UInt8], in parent: FolderWriter, as what: String,
         _ body: ([UInt8]) throws(Errno) -> Void
     ) throws {
-        guard options.overwrites || !parent.exists(own) else { return try destination(entry.path, .fileExists, "made") }
+        guard try mayTake(own, for: entry, parent) else { return }
         let temporary = temporaryName()
         do { try body(temporary) } catch { return try destination(entry.path, error, what) }
         if entry.kind != .hardLink { setFacts(entry, of: temporary, in: parent) }
@@ -257,6 +286,7 @@ package final class FolderReceiver: FileReceiver {
             for part in first.dropLast() { found = try found.folder(part) }
             folder = found
         } catch { return try destination(entry.path, error, "linked") }
+        guard try mayTake(own, for: entry, parent) else { return }
         let temporary = temporaryName()
         do { try parent.link(firstName, in: folder, as: temporary) } catch {
             guard [.notPermitted, .notSupported, .tooManyLinks, .noFunction].contains(error) else {
@@ -265,17 +295,12 @@ package final class FolderReceiver: FileReceiver {
             warn("hard-links", "the destination cannot hold hard links: each further name of a file is a copy")
             return try copy(firstName, in: folder, for: entry, own, parent)
         }
-        guard options.overwrites || !parent.exists(own) else {
-            parent.remove(temporary)
-            return try destination(entry.path, .fileExists, "made")
-        }
         try name(entry, temporary, own, parent)
     }
 
     private func copy(
         _ first: [UInt8], in folder: FolderWriter, for entry: AgentEntry, _ own: [UInt8], _ parent: FolderWriter
     ) throws {
-        guard options.overwrites || !parent.exists(own) else { return try destination(entry.path, .fileExists, "made") }
         do {
             let source = try folder.openFile(first)
             let (temporary, target) = try create(in: parent)
@@ -353,31 +378,5 @@ package final class FolderReceiver: FileReceiver {
     private func warn(_ code: String, _ text: String) {
         guard warned.insert(code).inserted else { return }
         notices.warning(code, text)
-    }
-}
-
-extension FileDescriptor {
-    /// Copies the first bytes of a file; its holes stay holes.
-    /// - Returns: the bytes copied.
-    fileprivate func copySparse(of source: FileDescriptor, byteCount: UInt64) throws -> UInt64 {
-        try resize(to: Int64(clamping: byteCount))
-        var buffer = [UInt8](repeating: 0, count: 1 << 20)
-        var (position, copied): (UInt64, UInt64) = (0, 0)
-        while let range = try TreeNode.nextData(of: source, from: position, byteCount: byteCount) {
-            position = range.lowerBound
-            while position < range.upperBound {
-                let wanted = Int(min(UInt64(buffer.count), range.upperBound - position))
-                let count = try buffer.withUnsafeMutableBytes {
-                    try source.read(
-                        fromAbsoluteOffset: Int64(position),
-                        into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
-                }
-                guard count > 0 else { throw Errno.ioError }
-                _ = try writeAll(toAbsoluteOffset: Int64(position), buffer[..<count])
-                position += UInt64(count)
-                copied += UInt64(count)
-            }
-        }
-        return copied
     }
 }

@@ -39,7 +39,7 @@ package final class PlaceResolver {
             guard let volume = volumes.first(where: { $0.partition == number && $0.logicalVolume.isEmpty }) else {
                 throw ApplianceError.notFound("there is no partition \(number); \(Self.list(volumes))")
             }
-            if volume.kindName == "LVM2_member" {
+            if volume.kindName == "LVM2_member", volume.obstacle.isEmpty {
                 let inner = volumes.filter { $0.partition == number && !$0.logicalVolume.isEmpty }
                 throw ApplianceError.refused(
                     "partition \(number) holds LVM: name a logical volume instead (\(inner.map { "\($0.name):/path" }.joined(separator: ", ")))"
@@ -67,8 +67,10 @@ package final class PlaceResolver {
 
     private static func list(_ volumes: [AgentVolume]) -> String {
         let names = volumes.filter(\.isMountable).map { "\($0.name):/ (\($0.kindName))" }
+        let damaged = volumes.filter { $0.kindName == "LVM2_member" && !$0.obstacle.isEmpty }
         let isLocked = volumes.contains { $0.kindName == "crypto_LUKS" }
         return (names.isEmpty ? "no volume holds files" : "there are \(names.joined(separator: ", "))")
+            + damaged.map { "; \($0.name) (LVM): \($0.obstacle)" }.joined()
             + (isLocked ? ", and encrypted volumes (--luks-key-file opens them)" : "")
     }
 

@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <linux/magic.h>
+#include <linux/nbd.h>
 #include <linux/openat2.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -101,6 +102,32 @@ int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *sp
     *inode = info.lo_inode;
     *special = info.lo_rdevice;
     return 0;
+}
+
+int rf_nbd_attach(int nbd_fd, int socket_fd, uint64_t byte_count, unsigned sector_size) {
+    // EBUSY: another program's, which must not be cleared.
+    if (ioctl(nbd_fd, NBD_SET_SOCK, (unsigned long)socket_fd) < 0) return -errno;
+    if (ioctl(nbd_fd, NBD_SET_BLKSIZE, (unsigned long)sector_size) == 0 &&
+        ioctl(nbd_fd, NBD_SET_SIZE_BLOCKS, (unsigned long)(byte_count / sector_size)) == 0 &&
+        ioctl(nbd_fd, NBD_SET_FLAGS, (unsigned long)(NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY)) == 0 &&
+        // No limit: the server has its own, and a slow store is no failed disk.
+        ioctl(nbd_fd, NBD_SET_TIMEOUT, 0UL) == 0)
+        return 0;
+    int reason = errno;
+    ioctl(nbd_fd, NBD_CLEAR_SOCK);
+    return -reason;
+}
+int rf_nbd_run(int nbd_fd) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int result = RESULT(ioctl(nbd_fd, NBD_DO_IT));
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return result;
+}
+int rf_nbd_detach(int nbd_fd) {
+    ioctl(nbd_fd, NBD_DISCONNECT);
+    return RESULT(ioctl(nbd_fd, NBD_CLEAR_SOCK));
 }
 
 int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length) {

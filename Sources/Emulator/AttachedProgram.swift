@@ -85,7 +85,8 @@ package final class AttachedProgram: Sendable {
     package var lines: [String] {
         state.update { $0.output }.split { $0 == 10 || $0 == 13 }.map { line in
             let scalars = String(decoding: line, as: UTF8.self).unicodeScalars
-            return String(String.UnicodeScalarView(scalars.filter { $0.value >= 32 && $0.value != 127 }))
+            // U+009B begins a control sequence of a terminal too.
+            return String(String.UnicodeScalarView(scalars.filter { $0.value >= 32 && !(127..<160).contains($0.value) }))
         }
     }
 

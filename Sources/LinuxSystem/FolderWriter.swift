@@ -105,6 +105,15 @@ package final class FolderWriter: Sendable {
         try Names.check(try call { renameat(number, $0, number, $1) })
     }
 
+    /// The device and the inode of an entry, a link itself; `nil` without one.
+    ///
+    /// The corresponding C function is `fstatat(AT_SYMLINK_NOFOLLOW)`.
+    package func node(_ name: [UInt8]) -> (device: UInt64, inode: UInt64)? {
+        var status = stat()
+        guard (try? at(name) { fstatat($0, $1, &status, AT_SYMLINK_NOFOLLOW) }) != nil else { return nil }
+        return (UInt64(status.st_dev), UInt64(status.st_ino))
+    }
+
     /// Whether the name is in use.
     package func exists(_ name: [UInt8]) -> Bool {
         (try? at(name) { faccessat($0, $1, F_OK, AT_SYMLINK_NOFOLLOW) }) != nil

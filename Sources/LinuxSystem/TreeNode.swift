@@ -191,6 +191,8 @@ package final class TreeNode: Sendable {
             if errno == EINVAL || errno == EOPNOTSUPP { return offset..<byteCount }
             throw Errno(rawValue: errno)
         }
+        // The next data can lie behind the length that the caller knows.
+        guard start < byteCount else { return nil }
         let end = lseek(file.rawValue, start, 4)
         guard end >= 0 else { throw Errno(rawValue: errno) }
         let range = UInt64(max(start, from))..<min(max(UInt64(end), UInt64(start)), byteCount)

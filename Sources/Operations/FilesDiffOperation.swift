@@ -21,7 +21,7 @@ package final class FilesDiffOperation {
             package var change: Kind
             package var volume: String
             package var path: String
-            /// Of a change: `content`, `size`, `kind`, `permissions`, `owner`, `target`, `time`.
+            /// Of a change: `content`, `size`, `kind`, `permissions`, `owner`, `target`, `attributes`, `time`.
             package var what: [String]
             package var byteCountThen: UInt64?
             package var byteCountNow: UInt64?
@@ -87,10 +87,12 @@ package final class FilesDiffOperation {
         }
         let (first, second) = (old.resolver.volumes.filter(\.isMountable), new.resolver.volumes.filter(\.isMountable))
         for volume in second where !first.contains(where: { $0.name == volume.name }) {
+            guard !isBlocked(volume, in: old) else { continue }
             findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.to)")
         }
         for volume in first {
             guard let other = second.first(where: { $0.name == volume.name }) else {
+                guard !isBlocked(volume, in: new) else { continue }
                 findings.notes.append("\(volume.name) (\(volume.kindName)) has files only in \(job.from)")
                 continue
             }
@@ -100,6 +102,15 @@ package final class FilesDiffOperation {
             try merge(volume.name, sides.0, sides.1, progress)
             try decide(sides.0, sides.1, progress)
         }
+    }
+
+    /// Whether a volume of the one image cannot be read in the other one, which is recorded: neither a difference nor
+    /// an equal volume.
+    private func isBlocked(_ volume: AgentVolume, in other: OpenedAppliance) -> Bool {
+        let obstacle = other.resolver.volumes.first { $0.name == volume.name && !$0.obstacle.isEmpty }?.obstacle
+        guard let obstacle else { return false }
+        problem(volume.name, [], "it was not compared, as \(other.text) has it, and it cannot be read there: \(obstacle)")
+        return true
     }
 
     /// A mounted volume; `nil` if it cannot be mounted, which is recorded: the others are compared.
@@ -119,8 +130,7 @@ package final class FilesDiffOperation {
     // MARK: Merging
 
     private func merge(_ volume: String, _ old: Side, _ new: Side, _ progress: Progress) throws {
-        try old.opened.session.beginWalk(old.mounted, [])
-        try new.opened.session.beginWalk(new.mounted, [])
+        for side in [old, new] { try side.opened.session.beginWalk(side.mounted, [], attributes: true) }
         var (first, second) = (try next(old, volume), try next(new, volume))
         var count: UInt64 = 0
         while first != nil || second != nil {
@@ -187,6 +197,7 @@ package final class FilesDiffOperation {
         if old.permissions != new.permissions { what.append("permissions") }
         if old.owner != new.owner || old.group != new.group { what.append("owner") }
         if old.target != new.target || (old.major, old.minor) != (new.major, new.minor) { what.append("target") }
+        if old.sortedAttributes != new.sortedAttributes { what.append("attributes") }
         let isOtherTime =
             old.modified != new.modified || old.modifiedNanoseconds != new.modifiedNanoseconds
         // A folder's time changes with each entry, which is listed itself.

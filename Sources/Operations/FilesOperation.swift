@@ -167,6 +167,10 @@ package final class FilesOperation {
     ) throws {
         var options = FolderReceiver.Options()
         options.overwrites = overwrites
+        if overwrites {
+            let source = SourceFiles(of: FilePath(job.image))
+            options.mustStay = { source.contains(device: $0, inode: $1) }
+        }
         let target = FilePath(destination)
         let status = try Files.status(target)
         let top: FilePath

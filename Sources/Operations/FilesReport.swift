@@ -9,7 +9,7 @@ package struct FilesReport: Encodable {
     /// A file, as JSON and for a listing.
     package struct Found: Encodable {
         package var path: String
-        /// The bytes of the path in hexadecimal digits, if it is no UTF-8.
+        /// The bytes of the path in hexadecimal digits, if `path` does not show all of them as they are.
         package var pathBytes: String?
         package var kind: String
         /// Four octal digits.
@@ -24,9 +24,9 @@ package struct FilesReport: Encodable {
 
         /// - Parameter prefix: the volume and the folder, as the user wrote them.
         init(_ entry: AgentEntry, prefix: String, path: [UInt8]) {
-            self.path = prefix + AgentText.shown(path)
-            let isText = String(validating: path, as: UTF8.self) != nil
-            pathBytes = isText ? nil : path.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+            let shown = AgentText.shown(path)
+            self.path = prefix + shown
+            pathBytes = path.elementsEqual(shown.utf8) ? nil : path.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
             kind = entry.kindName
             permissions = String(String(Int(entry.permissions) + 0o10000, radix: 8).dropFirst())
             (owner, group) = (entry.owner, entry.group)

@@ -31,14 +31,22 @@ package final class OpenedAppliance {
             }
             return bytes
         }
-        if SystemFacts.isRecoveryEnvironment {
+        let manifest: Manifest?
+        if SystemFacts.isRecoveryEnvironment, let disk = Self.localDisk(text) {
             source = nil
-            session = try ApplianceSession(local: [try Self.localDisk(text)], cancellation: keys.cancellation)
+            manifest = try Self.manifest(ofDisk: text, keys, events)
+            session = try ApplianceSession(local: [disk], cancellation: keys.cancellation)
+        } else if SystemFacts.isRecoveryEnvironment {
+            let source = try ServedSource.open(text, keys)
+            self.source = source
+            manifest = source.header.manifest
+            session = try ApplianceSession(attaching: [source.disk], cancellation: keys.cancellation)
         } else {
             // Before the image is opened: finding no medium must not take long.
             let media = try ApplianceMedia.find(choice.media)
             let source = try ServedSource.open(text, keys)
             self.source = source
+            manifest = source.header.manifest
             var options = ApplianceSession.Options()
             options.allowsKVM = choice.allowsKVM
             if !keyBytes.isEmpty { options.memoryMiB = ApplianceSession.memoryForLUKS }
@@ -49,21 +57,27 @@ package final class OpenedAppliance {
                 say: { events.warn("no-kvm", $0) })
         }
         if !keyBytes.isEmpty { try session.unlock(keyBytes) }
-        let manifest = source?.header.manifest
         unclean = Self.unclean(manifest?.regions ?? [])
         resolver = try PlaceResolver(
             session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
     }
 
-    private static func localDisk(_ text: String) throws -> FilePath {
-        let isDisk = (try? Stat(FilePath(text)))?.type == .blockSpecial
-        guard isDisk, let real = Files.realPath(FilePath(text)) else {
-            throw JobFailure(
-                .refused,
-                "on the recovery medium, files of disks can be read, and \(text) is no disk. Read files of an image on another machine, or restore it"
+    /// The node of a disk; `nil` for an image or a snapshot.
+    private static func localDisk(_ text: String) -> FilePath? {
+        (try? Stat(FilePath(text)))?.type == .blockSpecial ? Files.realPath(FilePath(text)) : nil
+    }
+
+    /// A disk as a capture would describe it: its partition table, and which volumes are not clean. It is not held: a
+    /// disk that cannot be surveyed, as a damaged one, can still have readable files.
+    private static func manifest(ofDisk text: String, _ keys: KeyRing, _ events: any EventSink) throws -> Manifest? {
+        do { return try ServedSource.open(text, keys).header.manifest } catch {
+            guard !keys.cancellation.isRequested else { throw error }
+            events.warn(
+                "journal",
+                "\(text) could not be surveyed (\(error)): whether changes are only in a journal, and missing here, is not known, and names of its partitions in fstab may not be found"
             )
+            return nil
         }
-        return real
     }
 
     package func resolve(

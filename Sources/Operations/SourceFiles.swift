@@ -5,7 +5,7 @@ import LinuxSystem
 import SystemPackage
 
 /// The files of a source that is a folder of another tool, or in pieces: none of them may be overwritten by its copy.
-struct SourceFiles {
+struct SourceFiles: Sendable {
     private let nodes: [(device: UInt64, inode: UInt64)]
 
     /// - Parameter source: an image, its first piece, or a folder.

@@ -161,6 +161,43 @@ struct DeliveryTests {
         #expect(said.problems.count == 1)
     }
 
+    /// `files get disk.img.zst 1:/disk.img.zst . --overwrite` would replace the only copy of a disk.
+    @Test func theImageIsNotReplaced() throws {
+        let scratch = try ScratchFolder()
+        try Files.write([7], to: scratch.path.appending("image"))
+        let folder = try FolderWriter(scratch.path)
+        let image = try #require(folder.node(Array("image".utf8)))
+        var options = FolderReceiver.Options()
+        options.overwrites = true
+        options.mustStay = { $0 == image.device && $1 == image.inode }
+        for kind in [AgentEntry.Kind.file, .link, .pipe, .hardLink] {
+            let said = Said()
+            let receiver = FolderReceiver(folder, options, said.notices)
+            var first = FrameTests.entry("a")
+            first.linkID = 1
+            var entry = FrameTests.entry("image", kind)
+            entry.linkID = kind == .hardLink ? 1 : 0
+            var replies: [AgentReply] = [.entry(FrameTests.entry("", .folder)), .entry(first), .fileEnd, .entry(entry)]
+            if kind == .file { replies += [.data(offset: 0, [1, 2, 3, 4, 5]), .fileEnd] }
+            for reply in replies { try receiver.take(reply, name: nil) }
+            try receiver.endWalk()
+            #expect(said.problems.map(\.path) == ["image"] && receiver.counts.fileCount == 1, "\(kind)")
+            #expect(try Files.read(scratch.path.appending("image")) == [7])
+            #expect(Files.names(in: scratch.path).sorted() == ["a", "image"])
+        }
+    }
+
+    /// A machine that was taken over gives another length for a further name of a file, which is then copied.
+    @Test func dataBehindAWrongLengthDoesNotTrap() throws {
+        let scratch = try ScratchFolder()
+        let file = try OwnedDescriptor.open(
+            scratch.path.appending("sparse"), .readWrite, options: [.create], permissions: [.ownerReadWrite])
+        _ = try file.raw.writeAll(toAbsoluteOffset: 1 << 20, [1])
+        let found = try TreeNode.nextData(of: file.raw, from: 0, byteCount: 5)
+        // All of it is data where holes are not known.
+        #expect(found == nil || found == 0..<5)
+    }
+
     /// FAT, by its one sign: a temporary name is there in upper case too.
     @Test func aFileOfTheImageIsNotReplacedByItsOtherSpelling() throws {
         let scratch = try ScratchFolder()
@@ -168,17 +205,17 @@ struct DeliveryTests {
         options.overwrites = true
         let said = Said()
         let receiver = FolderReceiver(try FolderWriter(scratch.path), options, said.notices)
-        for number in 1...3 {
+        for number in 1...4 {
             try Files.write([], to: scratch.path.appending(".REFORGE-\(receiver.token.uppercased())-\(number).PART"))
         }
         try Files.write([9], to: scratch.path.appending("README"))
         var replies: [AgentReply] = [.entry(FrameTests.entry("", .folder))]
-        for name in ["README", "other", "readme"] {
+        for name in ["README", "other", "readme", "README."] {
             replies += [.entry(FrameTests.entry(name)), .data(offset: 0, [1, 2, 3, 4, 5]), .fileEnd]
         }
         for reply in replies { try receiver.take(reply, name: nil) }
         try receiver.endWalk()
-        #expect(said.problems.map(\.path) == ["readme"] && receiver.counts.fileCount == 2)
+        #expect(said.problems.map(\.path) == ["readme", "README."] && receiver.counts.fileCount == 2)
         #expect(try Files.read(scratch.path.appending("README")) == [1, 2, 3, 4, 5])
         #expect(!Files.names(in: scratch.path).contains { $0.hasSuffix(".part") })
     }

@@ -43,6 +43,7 @@ struct FrameTests {
             .keys([[1, 2], []]), .volumes, .mount(volume: 3, .named([64])), .mount(volume: 0, .topLevel),
             .mount(volume: 0, .standard),
             .walk(.init(mount: 1, path: [47], depth: 2, followsLast: true, contents: false)),
+            .walk(.init(mount: 1, path: [47], attributes: true)),
         ]
         for request in requests { #expect(try AgentRequest(request.frame) == request) }
     }
@@ -64,6 +65,14 @@ struct FrameTests {
         let key = [UInt8](repeating: 1, count: AgentFrame.largestPayload / 2)
         #expect(throws: ApplianceError.self) { try session.unlock([key, key, key]) }
         #expect(try session.volumes().isEmpty)
+    }
+
+    /// `ls` and `diff --files` of a disk that the machine has not found would end well, with nothing.
+    @Test func aDiskWithoutVolumesIsAFailure() throws {
+        let volume = AgentVolume(id: 0, disk: 0, partition: 1, byteCount: 1)
+        try ApplianceSession.check([volume], diskCount: 1)
+        #expect(throws: ApplianceError.self) { try ApplianceSession.check([], diskCount: 1) }
+        #expect(throws: ApplianceError.self) { try ApplianceSession.check([volume, volume], diskCount: 2) }
     }
 
     @Test func aSilentPeerIsGivenUp() throws {

@@ -59,6 +59,9 @@ import Testing
         #expect(stubborn.end(withinSeconds: 0.3) == .signalled(9))
         let talking = try AttachedProgram(["sh", "-c", "echo one; echo two >&2; exit 3"], deathSignal: .kill)
         #expect(talking.wait(seconds: 10) == .exited(3) && talking.lines == ["one", "two"])
+        // ESC, and its other form U+009B: the serial console of a hostile machine ends up on a terminal.
+        let hostile = try AttachedProgram(["printf", "a\\033[1m\\302\\2331mb"], deathSignal: .kill)
+        #expect(hostile.wait(seconds: 10) == .exited(0) && hostile.lines == ["a[1m1mb"])
         #expect(throws: EmulatorError.self) { try AttachedProgram(["/nowhere/program"], deathSignal: .kill) }
     }
 

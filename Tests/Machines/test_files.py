@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -226,6 +227,50 @@ def test_get_from_every_filesystem(ctx: Context) -> None:
     as_nobody(ctx, "get", image, "vg0/root:/", out / "lvm", "--luks-key-file", key)
     shutil.rmtree(out / "lvm/lost+found", ignore_errors=True)
     expect(sums_of(out / "lvm") == sums, "files of the ext4 in LVM in LUKS differ")
+
+
+# The image is on vda; vdb gets a volume group. A root in memory and the build's id are what the medium is known by.
+ON_MEDIUM = """
+mkdir -p /etc/reforge /mnt/images; : >/etc/reforge/build-id
+mount -t ext4 -o ro /dev/vda /mnt/images
+reforge files get /mnt/images/disk.img.zst 1:/ /tmp/out
+(cd /tmp/out; find . -type f ! -path './lost+found/*' -exec sha256sum {} +) | sed 's/^/SUM /'
+for pid in /sys/block/nbd*/pid; do if [ -e "$pid" ]; then echo "LEFT $pid"; exit 1; fi; done
+pvcreate -q /dev/vdb; vgcreate -q vg0 /dev/vdb; lvcreate -q -y -Wn -Zn -L 32M -n root vg0
+/usr/sbin/mke2fs -q -t ext4 /dev/mapper/vg0-root; vgchange -q -an vg0
+reforge files ls /dev/vdb vg0/root:/
+echo "ACTIVE $(dmsetup ls)"
+if grep reforge-files /proc/mounts; then exit 1; fi
+"""
+
+
+@full_only
+@time_limit(1200)
+def test_files_on_the_medium(ctx: Context) -> None:
+    """An image as a network block device, and a disk with LVM: equal files, and nothing stays attached or active."""
+    tree = ctx.folder / "tree"
+    tree.mkdir()
+    sums = make_tree(ctx, tree, 20)
+    disk = ctx.blank_disk("disk.raw", 64 * MIB)
+    partition(disk, "label: gpt\nstart=2048, size=65536, type=L\n")
+    run("mke2fs", "-q", "-t", "ext4", "-E", f"offset={MIB}", "-d", tree, disk, "32M")
+    (ctx.folder / "images").mkdir()
+    ctx.reforge("capture", disk, ctx.folder / "images/disk.img.zst")
+    images = ctx.folder / "images.raw"
+    run("mke2fs", "-q", "-t", "ext4", "-d", ctx.folder / "images", images, "64M")
+    lab = LVMGuest(scratch_directory(), ctx.binary, modules=["nbd"])
+    with ctx.machine(
+        "files-medium", kernel=lab.kernel, initrd=lab.initramfs(ctx.folder, ON_MEDIUM),
+        append="console=ttyS0,115200n8 loglevel=4 panic=-1", memory=1024, time_limit=600,
+        disks=[Disk(images, "virtio", "IMAGES"), Disk(ctx.blank_disk("lvm.raw", 128 * MIB), "virtio", "LVM")],
+    ) as machine:  # fmt: skip
+        end = machine.wait_for(r"^GUEST-END (\d+)", 600, unless=r"Kernel panic")
+        said = machine.text()
+        expect(end[1] == "0", f"the script ended with {end[1]}\n{machine.tail(60)}")
+        machine.wait_for_exit(60)
+    got = {name: value for value, name in re.findall(r"^SUM (\w{64})  \./([^\r\n]+)", said, re.MULTILINE)}
+    expect(got == sums, f"files of the image differ: {got}")
+    expect("ACTIVE No devices found" in said, "the logical volume stays active")
 
 
 def damage_folder(disk: Path, folder: str) -> None:

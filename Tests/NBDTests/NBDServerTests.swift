@@ -39,6 +39,21 @@ import Testing
         #expect(throws: BlockIOError.self) { try client.extents(in: 5..<5) }
     }
 
+    /// Linux's client knows only simple replies.
+    @Test func aConnectionForTheKernelHasSimpleReplies() throws {
+        let server = try NBDServer(disk, at: .unix(path))
+        defer { server.stop() }
+        let (socket, byteCount) = try server.kernelConnection()
+        #expect(byteCount == disk.byteCount)
+        for (cookie, offset) in [(UInt64(7), 512), (8, 0)] {
+            try socket.send(NBDRequest(.read, cookie: cookie, offset: UInt64(offset), byteCount: 4096).bytes)
+            #expect(try socket.receiveNumber(UInt32.self) == NBDWire.simpleReplyMagic)
+            #expect(try socket.receiveNumber(UInt32.self) == 0)
+            #expect(try socket.receiveNumber(UInt64.self) == cookie)
+            #expect(try socket.receive(4096) == Array(disk.bytes[offset..<offset + 4096]))
+        }
+    }
+
     @Test func severalThreadsReadAtOnce() throws {
         let server = try NBDServer(disk, at: .unix(path))
         defer { server.stop() }

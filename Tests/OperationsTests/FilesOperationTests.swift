@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Appliance
 import Codecs
 import DiskModel
 import ImageModel
 import JobModel
-import LinuxSystem
 import SystemPackage
 import TestSupport
 import Testing
 
+@testable import LinuxSystem
 @testable import Operations
 
 /// T0: what `reforge files` refuses before it starts a machine, or replaces a file.
@@ -24,6 +25,16 @@ struct FilesOperationTests {
         #expect(throws: JobFailure.self) { try Self.get("1:/", "2:/") }
         #expect(throws: JobFailure.self) { try Self.get("1:/etc", "2:/") }
         #expect(throws: JobFailure.self) { try Self.get("etc") }
+    }
+
+    /// `path` of JSON shows control characters and backslashes as digits: a program needs the bytes.
+    @Test(arguments: [("a", nil), ("é", nil), ("a\\b", "615c62"), ("a\nb", "610a62")])
+    func bytesOfPathsAreGivenWhereTheTextDiffers(name: String, bytes: String?) {
+        let status = TreeNode.Status(
+            kind: .file, permissions: 0o644, owner: 0, group: 0, byteCount: 0, allocatedByteCount: 0, modified: 0,
+            modifiedNanoseconds: 0, inode: 1, device: 1, linkCount: 1, major: 0, minor: 0)
+        let path = Array(name.utf8)
+        #expect(FilesReport.Found(AgentEntry(status, kind: .file, path: path), prefix: "", path: path).pathBytes == bytes)
     }
 
     /// The machine applies no journal, and files can be older than a user expects.

@@ -34,6 +34,12 @@ int rf_loop_clear(int loop_fd);
 // The base of a loop device: a file (its filesystem's device and its inode), or a device (then `special` is not 0).
 int rf_loop_backing(int loop_fd, uint64_t *device, uint64_t *inode, uint64_t *special);
 
+// A network block device, read-only, on a socket past the handshake; the kernel keeps the socket.
+int rf_nbd_attach(int nbd_fd, int socket_fd, uint64_t byte_count, unsigned sector_size);
+// Returns once the device is detached. Signals do not interrupt it, as that would detach the device.
+int rf_nbd_run(int nbd_fd);
+int rf_nbd_detach(int nbd_fd);
+
 // Locks of an open file description; `length` 0 to the end of the file.
 int rf_lock(int fd, int exclusive, uint64_t start, uint64_t length);
 // 1 if another process holds a conflicting lock, with its start and length; else 0.
