@@ -218,8 +218,9 @@ package final class DiskVolumes: AgentVolumes {
     ) -> (found: [[String]], failure: String?) {
         let arguments = ["--readonly", "--noheadings", "--separator", "|", "--options", fields]
         let output: ChildProcess.Output
-        do { output = try ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120) }
-        catch { return ([], "\(error)") }
+        do {
+            output = try ChildProcess.run(ConfinedLVM.command(command, on: nodes, arguments), timeoutSeconds: 120)
+        } catch { return ([], "\(error)") }
         let rows = output.text.split(separator: "\n").map { line in
             line.split(separator: "|", omittingEmptySubsequences: false).map { String($0).trimmed }
         }

@@ -84,7 +84,9 @@ package final class FolderReceiver: FileReceiver {
     }
 
     package func finish() throws {
-        do { for folder in [top] + filesystems.values { try folder.sync() } } catch { throw SystemCallError("write", "the files to their disk", error) }
+        do { for folder in [top] + filesystems.values { try folder.sync() } } catch {
+            throw SystemCallError("write", "the files to their disk", error)
+        }
     }
 
     // MARK: Entries

@@ -86,7 +86,8 @@ package final class AttachedProgram: Sendable {
         state.update { $0.output }.split { $0 == 10 || $0 == 13 }.map { line in
             let scalars = String(decoding: line, as: UTF8.self).unicodeScalars
             // U+009B begins a control sequence of a terminal too.
-            return String(String.UnicodeScalarView(scalars.filter { $0.value >= 32 && !(127..<160).contains($0.value) }))
+            return String(
+                String.UnicodeScalarView(scalars.filter { $0.value >= 32 && !(127..<160).contains($0.value) }))
         }
     }
 

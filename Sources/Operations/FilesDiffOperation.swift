@@ -109,7 +109,8 @@ package final class FilesDiffOperation {
     private func isBlocked(_ volume: AgentVolume, in other: OpenedAppliance) -> Bool {
         let obstacle = other.resolver.volumes.first { $0.name == volume.name && !$0.obstacle.isEmpty }?.obstacle
         guard let obstacle else { return false }
-        problem(volume.name, [], "it was not compared, as \(other.text) has it, and it cannot be read there: \(obstacle)")
+        problem(
+            volume.name, [], "it was not compared, as \(other.text) has it, and it cannot be read there: \(obstacle)")
         return true
     }
 

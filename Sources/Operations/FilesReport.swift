@@ -26,7 +26,9 @@ package struct FilesReport: Encodable {
         init(_ entry: AgentEntry, prefix: String, path: [UInt8]) {
             let shown = AgentText.shown(path)
             self.path = prefix + shown
-            pathBytes = path.elementsEqual(shown.utf8) ? nil : path.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+            pathBytes =
+                path.elementsEqual(shown.utf8)
+                ? nil : path.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
             kind = entry.kindName
             permissions = String(String(Int(entry.permissions) + 0o10000, radix: 8).dropFirst())
             (owner, group) = (entry.owner, entry.group)

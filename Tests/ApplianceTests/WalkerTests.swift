@@ -57,9 +57,13 @@ struct WalkerTests {
             let report: (Bool) -> Void
             var keys: [[UInt8]] = []
 
-            init(_ folder: FilePath, _ report: @escaping (Bool) -> Void) { (self.folder, self.report) = (folder, report) }
+            init(_ folder: FilePath, _ report: @escaping (Bool) -> Void) {
+                (self.folder, self.report) = (folder, report)
+            }
             deinit {
-                let descriptors = Files.names(in: "/proc/self/fd").compactMap { Files.realPath(FilePath("/proc/self/fd/\($0)")) }
+                let descriptors = Files.names(in: "/proc/self/fd").compactMap {
+                    Files.realPath(FilePath("/proc/self/fd/\($0)"))
+                }
                 report(descriptors.contains(folder))
             }
             func all() -> [AgentVolume] { [] }

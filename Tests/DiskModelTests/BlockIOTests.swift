@@ -18,7 +18,8 @@ import Testing
         let zeros = Zeros(byteCount: 1000)
         #expect(try zeros.checkedRange(at: 0, count: 1000) == 0..<1000)
         #expect(try zeros.checkedRange(at: 1000, count: 0) == 1000..<1000)
-        for (offset, count) in [(0 as UInt64, 1001 as UInt64), (1001, 0), (999, 2), (.max, 1), (1, .max), (.max, .max)] {
+        for (offset, count) in [(0 as UInt64, 1001 as UInt64), (1001, 0), (999, 2), (.max, 1), (1, .max), (.max, .max)]
+        {
             let error = #expect(throws: BlockIOError.self) { try zeros.checkedRange(.write, at: offset, count: count) }
             #expect(error?.operation == .write && error?.errorNumber == 0 && error?.offset == offset)
             #expect(error?.reason == "that is past its end at byte 1000")

@@ -34,7 +34,8 @@ struct FilesOperationTests {
             kind: .file, permissions: 0o644, owner: 0, group: 0, byteCount: 0, allocatedByteCount: 0, modified: 0,
             modifiedNanoseconds: 0, inode: 1, device: 1, linkCount: 1, major: 0, minor: 0)
         let path = Array(name.utf8)
-        #expect(FilesReport.Found(AgentEntry(status, kind: .file, path: path), prefix: "", path: path).pathBytes == bytes)
+        #expect(
+            FilesReport.Found(AgentEntry(status, kind: .file, path: path), prefix: "", path: path).pathBytes == bytes)
     }
 
     /// The machine applies no journal, and files can be older than a user expects.
