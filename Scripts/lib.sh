@@ -19,7 +19,7 @@ ensure_packages() {
     local missing=() name
     while read -r name _; do
         [[ -z $name || $name == \#* ]] && continue
-        dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || missing+=("$name")
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) == installed ]] || missing+=("$name")
     done <"$project_root/Scripts/debian-packages"
     ((${#missing[@]} == 0)) && return 0
     [[ $EUID -eq 0 ]] || fail "missing packages: ${missing[*]}; run this as root, or install them"

@@ -145,6 +145,11 @@ def go_on(child: subprocess.Popen[str]) -> None:
     os.killpg(child.pid, signal.SIGCONT)
 
 
+def kill(child: subprocess.Popen[str]) -> None:
+    """Ends a command with all its processes: a halted one of them would keep its output open."""
+    os.killpg(child.pid, signal.SIGKILL)
+
+
 def files_under(folder: Path) -> list[Path]:
     """All files of a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
@@ -225,7 +230,7 @@ class Context:
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            child.kill()
+            kill(child)
             out, err = child.communicate()
             raise AssertionError(f"{child.args} did not end within {timeout:.0f} s\n{out}{err}") from None
         finally:

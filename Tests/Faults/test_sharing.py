@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faults import BUSY, DAMAGED, DONE, INTERRUPTED, REFUSED, Context, files_under, halt, state_of, tool
+from faults import BUSY, DAMAGED, DONE, INTERRUPTED, REFUSED, Context, files_under, halt, kill, state_of, tool
 
 
 def test_two_writers(ctx: Context) -> None:
@@ -80,7 +80,7 @@ def a_lock(ctx: Context, repository: Path, disk: Path) -> dict[str, Any]:
             raise AssertionError(f"no lock was seen: {ctx.wait(child)}")
     halt(child)
     text = locks[0].read_text()
-    child.send_signal(signal.SIGKILL)
+    kill(child)
     ctx.wait(child)
     return json.loads(text)  # type: ignore[no-any-return]
 
