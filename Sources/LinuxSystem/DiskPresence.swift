@@ -30,12 +30,15 @@ struct DiskPresence: Sendable {
 
     /// The disks that a device or filesystem depends on: its disk, and the devices below that one. A device with
     /// several devices below may have a spare (RAID), so the list ends there.
-    static func disks(below deviceNumber: UInt64, in directory: DiskDirectory = DiskDirectory()) -> [DiskPresence] {
+    /// - Parameter opening: as for `DiskDirectory.nodesBelow`.
+    static func disks(
+        below deviceNumber: UInt64, opening: Bool = true, in directory: DiskDirectory = DiskDirectory()
+    ) -> [DiskPresence] {
         var disks: [DiskPresence] = []
         var next = directory.kernelName(ofDevice: deviceNumber)
         while let name = next.map(directory.wholeDisk), disks.count < 16, let disk = DiskPresence(name, in: directory) {
             disks.append(disk)
-            let below = directory.nodesBelow(name)
+            let below = directory.nodesBelow(name, opening: opening)
             next = below.count == 1 ? below[0] : nil
         }
         return disks

@@ -221,11 +221,17 @@ package struct DiskDirectory: Sendable {
     }
 
     /// The block devices below a whole disk: its slaves, or those that hold a loop device's file.
-    func nodesBelow(_ name: String) -> [String] {
+    /// - Parameter opening: whether devices may be opened, and files looked at; that can last as long as their disks do
+    ///   not answer. Without it, the list ends at a loop device's file.
+    func nodesBelow(_ name: String, opening: Bool = true) -> [String] {
         let folder = sys.appending("class/block/\(name)")
         let slaves = Files.names(in: folder.appending("slaves"))
         guard slaves.isEmpty, name.hasPrefix("loop"), let backing = Files.text(folder.appending("loop/backing_file"))
         else { return slaves }
+        guard opening else {
+            let base = FilePath(backing).lastComponent?.string ?? ""
+            return backing.hasPrefix("/dev/") && Files.exists(sys.appending("class/block/\(base)/size")) ? [base] : []
+        }
         // For a node below /dev, the filesystem that holds the node is irrelevant.
         if let base = self.backing(ofLoop: name), base.isDevice {
             return [kernelName(ofDevice: base.device)].compactMap { $0 }

@@ -59,7 +59,9 @@ enum RunningPrograms {
             for node in Set(Files.names(in: folder).compactMap { Files.linkTarget(folder.appending($0)) })
             where node.hasPrefix("/dev/") {
                 guard let status = try? Stat(FilePath(node)), status.type == .blockSpecial else { continue }
-                for disk in DiskPresence.disks(below: UInt64(status.specialDeviceID.rawValue)) {
+                // An open of a node would wait for the same disk as the program.
+                let number = UInt64(status.specialDeviceID.rawValue)
+                for disk in DiskPresence.disks(below: number, opening: false) {
                     activity.disks[disk.name] = disk.activity
                 }
             }

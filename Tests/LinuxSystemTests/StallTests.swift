@@ -224,4 +224,23 @@ import Testing
         #expect(names(9) == [])
         withExtendedLifetime(root) {}
     }
+
+    /// An open of a loop device waits for the close of another one, and that for the disk below.
+    @Test func belowALoopDeviceNothingIsOpened() throws {
+        let (root, directory) = try Self.madeUpDisks()
+        for (number, backing) in [("7:0", "/dev/sda"), ("7:1", "/srv/disk.raw"), ("7:2", "/dev/missing")] {
+            let name = "loop\(number.last ?? "x")"
+            for folder in ["block", "class/block"] {
+                let path = root.path.appending("\(folder)/\(name)")
+                try Files.makeFolders(path.appending("loop"))
+                try Files.write(Array("\(number)\n".utf8), to: path.appending("dev"))
+                try Files.write(Array("8\n".utf8), to: path.appending("size"))
+                try Files.write(Array("\(backing)\n".utf8), to: path.appending("loop/backing_file"))
+            }
+        }
+        #expect(directory.nodesBelow("loop0", opening: false) == ["sda"])
+        #expect(directory.nodesBelow("loop1", opening: false).isEmpty)
+        #expect(directory.nodesBelow("loop2", opening: false).isEmpty)
+        withExtendedLifetime(root) {}
+    }
 }

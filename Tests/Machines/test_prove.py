@@ -231,6 +231,10 @@ def test_prove_interrupted(ctx: Context) -> None:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=str(ctx.folder)),
         )  # fmt: skip
         machine = wait_for_machine(process.pid)
+        # The overlay loses its name once QEMU has opened it.
+        deadline = time.monotonic() + 60
+        while list(ctx.folder.glob("**/overlay.qcow2")) and time.monotonic() < deadline:
+            time.sleep(0.1)
         process.send_signal(number)
         expect(process.wait(timeout=60) == code, f"it ended with {process.returncode}, not {code}")
         deadline = time.monotonic() + 30
