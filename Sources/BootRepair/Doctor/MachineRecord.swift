@@ -15,11 +15,11 @@ package struct MachineRecord: Codable, Equatable, Sendable {
         /// The addressing unit, in bytes.
         package var sectorSize: Int
         /// From the disk's own device upward.
-        package var devices: [HardwareDevice]
+        package var devices: [DeviceDriver]
 
         package init(
             name: String, model: String? = nil, transport: String, byteCount: UInt64, sectorSize: Int = 512,
-            devices: [HardwareDevice] = []
+            devices: [DeviceDriver] = []
         ) {
             self.name = name
             self.model = model
@@ -49,13 +49,13 @@ package struct MachineRecord: Codable, Equatable, Sendable {
     /// The version of the firmware.
     package var firmwareVersion: String?
     /// Storage controllers on PCI, with or without disks.
-    package var controllers: [HardwareDevice]
+    package var controllers: [DeviceDriver]
     package var disks: [Disk]
 
     package init(
         firmware: Firmware, secureBoot: Bool? = nil, architecture: String = "x86_64", vendor: String? = nil,
         product: String? = nil, board: String? = nil, firmwareVersion: String? = nil,
-        controllers: [HardwareDevice] = [], disks: [Disk] = []
+        controllers: [DeviceDriver] = [], disks: [Disk] = []
     ) {
         self.firmware = firmware
         self.secureBoot = secureBoot
@@ -74,13 +74,13 @@ package struct MachineRecord: Codable, Equatable, Sendable {
         return name.isEmpty ? "a machine without a name" : name
     }
 
-    /// The modaliases of everything that one of its disks hangs on, without duplicates.
-    /// - Parameter disk: the kernel's name of the target; `nil` for the controllers, and the devices of all disks.
-    package func modaliases(ofDisk disk: String?) -> [String] {
-        let devices = disk.flatMap { name in disks.first { $0.name == name }?.devices }
-            ?? controllers + disks.flatMap(\.devices)
-        return devices.map(\.modalias).reduce(into: []) { all, modalias in
-            if !all.contains(modalias) { all.append(modalias) }
+    /// What a disk hangs on.
+    /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
+    ///   disks.
+    package func devices(behind disk: String?) -> [[DeviceDriver]] {
+        if let disk, let own = disks.first(where: { $0.name == disk }) { return [own.devices] }
+        return disks.map(\.devices).reduce(into: []) { all, devices in
+            if !all.contains(devices) { all.append(devices) }
         }
     }
 }
