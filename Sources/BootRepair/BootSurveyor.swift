@@ -143,7 +143,9 @@ struct BootSurveyor {
         let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
         let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
         if survey.access != .partitionNodes { survey.access = access }
-        let reader = InstalledSystemReader(tree, survey.volumes, options)
+        let reader = InstalledSystemReader(
+            tree, survey.volumes, options,
+            devices: options.machine?.devices(behind: survey.disk.kernelName).filter { !$0.isEmpty } ?? [])
         guard let system = try reader.read(volume, subvolume: subvolume) else { return nil }
         return (tree, system)
     }

@@ -5,8 +5,7 @@ extension FindingCode {
     /// In the order of docs/boot.md. A new code is added here, or to its loader's row.
     package static let common: [FindingCode] = [
         .noBIOSBoot, .noUEFIBoot, .tableMissing, .espUnreadable, .fallbackForeign, .fallbackMissing, .entryMissing,
-        .entryStale, .entryNotFirst, .entriesUnreadable, .stepRefused, .kernelMissing, .initramfsMissing,
-        .initramfsForOneMachine, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
+        .entryStale, .entryNotFirst, .entriesUnreadable, .stepRefused, .kernelMissing, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
         .fstabDeviceName, .resumeLost,
     ]
 
@@ -51,13 +50,6 @@ extension FindingCode {
     static let kernelMissing = FindingCode(
         "kernel-missing", .kernel, .stops, "The installed system has no kernel",
         fix: "Install a kernel in the system, from its rescue medium")
-    static let initramfsMissing = FindingCode(
-        "initramfs-missing", .initramfs, .mayStop, "A kernel has no initramfs: it may not find its disk",
-        fix: "Make it in the system (`update-initramfs -c -k VERSION`, `dracut`)")
-    static let initramfsForOneMachine = FindingCode(
-        "initramfs-one-machine", .initramfs, .mayStop,
-        "The initramfs holds only the drivers of the machine that it was made on",
-        fix: "Start the rescue entry on other hardware, and rebuild it")
     static let systemMissing = FindingCode(
         "system-missing", .root, .note, "No installed Linux system was found",
         fix: "None, unless it is encrypted: open it with its key")
