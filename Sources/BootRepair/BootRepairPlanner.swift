@@ -25,6 +25,8 @@ struct BootRepairPlanner {
             planFallback(draft.start)
             planNVRAM(draft.start)
             judgeFirmware()
+            judgeMachine()
+            judgeSealedVolumes()
             judgeKernels()
         } else {
             draft.find(

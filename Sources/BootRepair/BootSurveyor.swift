@@ -35,6 +35,7 @@ struct BootSurveyor {
         let esp = survey.volumes.first(where: \.isESP)
             .map { ESPReader.read(disk, volume: $0, configurations: configurations) }
         survey.esp = esp?.survey
+        survey.sealedVolumes = survey.volumes.compactMap { SealedVolume($0, on: disk) }
         try lookIntoSystem(&survey, esp, log)
         // Entries for MBR partitions do not identify them by GUID: they are not changed.
         if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
