@@ -28,12 +28,7 @@ extension BootRepairPlanner {
         guard let machine = options.machine else { return }
         judgeSecureBoot(machine)
         if machine.controllers.contains(where: \.hidesNVMe) {
-            draft.find(
-                .controllerRAIDMode,
-                "\(machine.name) has an Intel storage controller in RAID mode, which can hide NVMe disks from every "
-                    + "system without Intel's driver",
-                unfixed: "set the controller to AHCI in the firmware's setup, before a restore; a Windows on it needs "
-                    + "storahci and stornvme enabled first")
+            draft.find(.raidMode(machine))
         }
         if let system = target.system, !system.programsRunHere {
             draft.find(
@@ -59,6 +54,11 @@ extension BootRepairPlanner {
 
     /// Volumes whose keys are bound to the machine that they were sealed on.
     mutating func judgeSealedVolumes() {
+        for volume in survey.volumes where volume.kindName == "BitLocker" {
+            draft.find(
+                .bitLocker, "\(volume.place) is encrypted by BitLocker", at: Finding.Evidence(partition: volume.number),
+                unfixed: "another machine asks for its recovery key: have it at hand")
+        }
         for volume in survey.sealedVolumes {
             let place = survey.volume(volume.partition)?.place ?? "partition \(volume.partition)"
             draft.find(
@@ -71,9 +71,21 @@ extension BootRepairPlanner {
     }
 }
 
+extension Finding {
+    static func raidMode(_ machine: MachineRecord) -> Finding {
+        Finding(
+            .controllerRAIDMode,
+            "\(machine.name) has an Intel storage controller in RAID mode, which can hide NVMe disks from every system "
+                + "without Intel's driver",
+            fix: .none(
+                "set the controller to AHCI in the firmware's setup, before a restore; a Windows on it needs storahci "
+                    + "and stornvme enabled first"))
+    }
+}
+
 extension DeviceDriver {
     /// Whether it is an Intel RST controller in RAID mode: class 0104, and not a VMD, which Linux has a driver for.
-    fileprivate var hidesNVMe: Bool {
+    var hidesNVMe: Bool {
         modalias?.hasPrefix("pci:v00008086") == true && isPCI(baseClass: "01", subclass: "04") && module != "vmd"
             && driver != "vmd"
     }

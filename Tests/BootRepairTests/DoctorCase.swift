@@ -102,6 +102,10 @@ struct DoctorCase: Sendable, CustomStringConvertible {
         DoctorCase(.luksSealed, .mayStop, bios) {
             $0.sealedVolumes = [SealedVolume(partition: 3, tokens: ["systemd-tpm2"])]
         },
+        DoctorCase(.bitLocker, .mayStop, bios) {
+            $0.volumes.append(
+                Fixture.volume(5, 1200..<1300, PartitionType.microsoftBasicData, .unknown, "BitLocker", nil))
+        },
         DoctorCase(.systemMissing, .note, bios) {
             $0.systemFindings = [Finding(.systemMissing, "no installed Linux system was found", fix: .none(""))]
             $0.system = nil

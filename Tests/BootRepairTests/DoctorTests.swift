@@ -63,6 +63,25 @@ struct DoctorTests {
         #expect(any.findings.first?.severity == .stops && any.stops && any.machine == nil)
     }
 
+    @Test func aRestoreForesees() {
+        func codes(_ boot: BootSurvey, _ firmware: Firmware?, sectorSize: Int = 512) -> [String] {
+            ForeseenDisk(boot: boot, sectorSize: sectorSize)
+                .findings(for: firmware.map { MachineRecord(firmware: $0) }).map(\.code)
+        }
+        let bios = BootSurvey(biosBootCode: "GRUB")
+        let uefi = BootSurvey(efiLoaders: ["\\EFI\\debian\\grubx64.efi"])
+        let both = BootSurvey(biosBootCode: "GRUB", efiLoaders: uefi.efiLoaders)
+        #expect(codes(bios, .bios).isEmpty && codes(uefi, .uefi).isEmpty && codes(both, .uefi).isEmpty)
+        #expect(codes(bios, .uefi) == ["no-uefi-boot"] && codes(uefi, .bios) == ["no-bios-boot"])
+        #expect(codes(bios, nil).isEmpty && codes(uefi, nil).isEmpty)
+        #expect(codes(bios, nil, sectorSize: 4096) == ["grub-sector-size"])
+        #expect(codes(both, .bios, sectorSize: 4096) == ["grub-sector-size"])
+        #expect(codes(both, nil, sectorSize: 4096).isEmpty)
+        #expect(codes(BootSurvey(), .uefi, sectorSize: 4096).isEmpty)
+        let locked = ForeseenDisk(boot: uefi, sectorSize: 512, bitLockerVolumes: ["partition 3"])
+        #expect(locked.findings(for: nil).map(\.code) == ["bitlocker"])
+    }
+
     @Test func foreignFallbackWithoutEntriesStops() {
         var survey = Fixture.survey(.uefi)
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")

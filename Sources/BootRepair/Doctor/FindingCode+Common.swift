@@ -6,7 +6,7 @@ extension FindingCode {
     package static let common: [FindingCode] = [
         .noBIOSBoot, .noUEFIBoot, .secureBootUnsigned, .controllerRAIDMode, .otherProcessor, .entryMissing,
         .entryNotFirst, .entryStale, .entriesUnreadable, .tableMissing, .espUnreadable, .fallbackMissing,
-        .fallbackForeign, .stepRefused, .luksSealed, .kernelMissing, .initramfsMissing,
+        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .initramfsMissing,
         .initramfsForOneMachine, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
         .fstabDeviceName, .resumeLost,
     ]
@@ -33,6 +33,9 @@ extension FindingCode {
     static let luksSealed = FindingCode(
         "luks-sealed", .root, .mayStop, "An encrypted volume is opened by the TPM of the old machine",
         fix: "Have its passphrase or recovery key at hand; enroll the new TPM afterwards")
+    static let bitLocker = FindingCode(
+        "bitlocker", .root, .mayStop, "A volume is encrypted by BitLocker, whose key the old machine's TPM holds",
+        fix: "Have its recovery key at hand")
     static let tableMissing = FindingCode(
         "table-missing", .table, .stops, "The disk has no partition table: no loader is looked for",
         fix: "None: a disk without a table holds data, not an installed system")
