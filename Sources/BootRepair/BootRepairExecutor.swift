@@ -101,6 +101,7 @@ struct BootRepairExecutor {
         case .editFile(let edit): try replaceWords(edit, tree)
         case .copyFile(let copies): try makeCopies(copies, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
+        case .rebuildInitramfs(let rebuild): try rebuildInitramfs(rebuild, tree, log)
         case .changeNVRAM: break
         }
         return nil

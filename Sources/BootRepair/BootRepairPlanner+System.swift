@@ -14,20 +14,8 @@ extension BootRepairPlanner {
                 .kernelMissing, "there is no kernel in /boot of \(system.name)", at: .file("/boot"),
                 unfixed: "install one in the system, started from its rescue medium")
         }
-        for kernel in system.kernels where kernel.initramfs == nil {
-            draft.find(
-                .initramfsMissing, "\(kernel.name) has no initramfs: it may not find its disk on other hardware",
-                at: .file("/boot/\(kernel.name)"), unfixed: "make it in the started system")
-        }
         for place in system.lostResume {
             draft.loseResume(of: place, system, at: .file("/etc/initramfs-tools/conf.d"))
-        }
-        if system.initramfsIsForOneMachine {
-            draft.find(
-                .initramfsForOneMachine,
-                "the initramfs of \(system.name) holds only the drivers of the machine that it was made on",
-                at: .file("/etc/initramfs-tools/initramfs.conf"),
-                unfixed: "on other hardware, start its rescue entry and rebuild the initramfs")
         }
     }
 

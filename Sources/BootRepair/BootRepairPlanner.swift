@@ -19,6 +19,8 @@ struct BootRepairPlanner {
         if survey.hasTable {
             judgeSystem()
             planFstab()
+            // Before the loaders' menus, which name it.
+            planInitramfs()
             for loader in BootLoaders.table.rows {
                 draft.append(permitted(loader.plan(for: target, after: draft.steps)))
             }
@@ -69,7 +71,7 @@ struct BootRepairPlanner {
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .writeSectors: return nil
+        case .editFile, .writeSectors, .rebuildInitramfs: return nil
         }
     }
 

@@ -144,7 +144,10 @@ struct BootSurveyor {
         let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
         let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
         if survey.access != .partitionNodes { survey.access = access }
-        let reader = InstalledSystemReader(tree, survey.volumes, options)
+        // In another machine, the disk has no name yet.
+        let devices = options.machine?.devices(behind: options.isHere ? survey.disk.kernelName : nil) ?? []
+        let reader = InstalledSystemReader(
+            tree, survey.volumes, options, devices: devices.filter { !$0.isEmpty })
         guard let system = try reader.read(volume, subvolume: subvolume) else { return nil }
         return (tree, system)
     }

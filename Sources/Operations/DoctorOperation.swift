@@ -60,7 +60,7 @@ package final class DoctorOperation {
         let machine = record ?? .current()
         let options = BootRepairOptions(
             firmware: machine.firmware, inRecoveryEnvironment: isHere && SystemFacts.isRecoveryEnvironment,
-            machine: machine)
+            machine: machine, isHere: isHere)
         let survey = try BootRepair.survey(disk: opened.device, options: options) { events.log($0) }
         return DoctorReport(survey, options: options, subject: job.disk)
     }

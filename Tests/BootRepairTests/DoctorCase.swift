@@ -97,8 +97,6 @@ struct DoctorCase: Sendable, CustomStringConvertible {
 
     private static let system = [
         DoctorCase(.kernelMissing, .stops, bios) { $0.system?.kernels = [] },
-        DoctorCase(.initramfsMissing, .mayStop, bios) { $0.system?.kernels[0].initramfs = nil },
-        DoctorCase(.initramfsForOneMachine, .mayStop, bios) { $0.system?.initramfsIsForOneMachine = true },
         DoctorCase(.luksSealed, .mayStop, bios) {
             $0.sealedVolumes = [SealedVolume(partition: 3, tokens: ["systemd-tpm2"])]
         },

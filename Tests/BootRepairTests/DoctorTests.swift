@@ -30,7 +30,7 @@ struct DoctorTests {
         #expect(try DoctorReport(json: report.json()) == report)
     }
 
-    /// Codes of no loader and of GRUB; other loaders' rows have their own tests.
+    /// Codes of no loader and of GRUB; those of the initramfs and other loaders' rows have their own tests.
     @Test func everyCodeHasADisk() {
         let rows: [any BootLoader] = [GrubBIOS(), GrubEFI(), GrubMenu()]
         let codes = Set((FindingCode.common + rows.flatMap(\.codes)).map(\.name))

@@ -6,8 +6,8 @@ extension FindingCode {
     package static let common: [FindingCode] = [
         .noBIOSBoot, .noUEFIBoot, .secureBootUnsigned, .controllerRAIDMode, .otherProcessor, .entryMissing,
         .entryNotFirst, .entryStale, .entriesUnreadable, .tableMissing, .espUnreadable, .fallbackMissing,
-        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .initramfsMissing,
-        .initramfsForOneMachine, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
+        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .systemMissing, .systemUnread,
+        .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
         .fstabDeviceName, .resumeLost,
     ]
 
@@ -69,13 +69,6 @@ extension FindingCode {
     static let kernelMissing = FindingCode(
         "kernel-missing", .kernel, .stops, "The installed system has no kernel",
         fix: "Install a kernel in the system, from its rescue medium")
-    static let initramfsMissing = FindingCode(
-        "initramfs-missing", .initramfs, .mayStop, "A kernel has no initramfs: it may not find its disk",
-        fix: "Make it in the system (`update-initramfs -c -k VERSION`, `dracut`)")
-    static let initramfsForOneMachine = FindingCode(
-        "initramfs-one-machine", .initramfs, .mayStop,
-        "The initramfs holds only the drivers of the machine that it was made on",
-        fix: "Start the rescue entry on other hardware, and rebuild it")
     static let systemMissing = FindingCode(
         "system-missing", .root, .note, "No installed Linux system was found",
         fix: "None, unless it is encrypted: open it with its key")

@@ -91,11 +91,12 @@ package struct MachineRecord: Codable, Equatable, Sendable {
 
     /// What a disk hangs on.
     /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
-    ///   disks.
+    ///   disks, without those on USB, such as a medium, if there are others.
     package func devices(behind disk: String?) -> [[DeviceDriver]] {
         if let disk, let own = disks.first(where: { $0.name == disk }) { return [own.devices] }
-        return disks.map(\.devices).reduce(into: []) { all, devices in
-            if !all.contains(devices) { all.append(devices) }
+        let fixed = disks.filter { $0.transport != "usb" }
+        return (fixed.isEmpty ? disks : fixed).map(\.devices).reduce(into: []) { all, devices in
+            if !devices.isEmpty, !all.contains(devices) { all.append(devices) }
         }
     }
 }

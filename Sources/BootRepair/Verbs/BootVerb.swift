@@ -12,6 +12,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case copyFile(FileCopies)
     /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
+    /// Makes a new initramfs by the installed system's generator.
+    case rebuildInitramfs(InitramfsRebuild)
     /// Changes the firmware's boot entries, as the last stage.
     case changeNVRAM(NVRAMChange)
 
@@ -27,19 +29,24 @@ package enum BootVerb: Codable, Equatable, Sendable {
 
     var stage: Stage {
         switch self {
-        case .runTool, .editFile, .copyFile: .tree
+        case .runTool, .editFile, .copyFile, .rebuildInitramfs: .tree
         case .writeSectors: .disk
         case .changeNVRAM: .firmware
         }
     }
 
     /// Whether it runs programs of the installed system.
-    var needsPrograms: Bool { if case .runTool = self { true } else { false } }
+    var needsPrograms: Bool {
+        switch self {
+        case .runTool, .rebuildInitramfs: true
+        case .editFile, .copyFile, .writeSectors, .changeNVRAM: false
+        }
+    }
 
     /// Whether the installed system must be mounted for it.
     var needsSystem: Bool {
         switch self {
-        case .runTool: true
+        case .runTool, .rebuildInitramfs: true
         case .editFile(let edit): edit.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
         case .writeSectors(let writes): writes.runs.contains { $0.source.isInSystem }
@@ -53,7 +60,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
         case .editFile(let edit): edit.file.place == .esp
         case .copyFile(let copies): copies.place == .esp || copies.files.contains { $0.from.place == .esp }
-        case .writeSectors, .changeNVRAM: false
+        case .writeSectors, .changeNVRAM, .rebuildInitramfs: false
         }
     }
 }
