@@ -7,25 +7,6 @@ extension BootRepairPlanner {
         for finding in survey.systemFindings { draft.find(finding) }
     }
 
-    /// A machine of one firmware, and a disk that is meant only for the other.
-    mutating func judgeFirmware() {
-        guard target.machineIsKnown, !draft.firmware.contains(survey.firmware) else { return }
-        let isMeantToStart = target.system != nil || survey.esp?.loaders.isEmpty == false || !draft.firmware.isEmpty
-        guard isMeantToStart else { return }
-        switch survey.firmware {
-        case .bios:
-            draft.fail(
-                .noBIOSBoot,
-                "the machine starts by BIOS, but the disk has neither boot code nor a BIOS boot partition",
-                BootObstacle("switch the machine's firmware to UEFI"), matters: true)
-        case .uefi:
-            guard survey.esp == nil else { return }
-            draft.fail(
-                .noUEFIBoot, "the machine starts by UEFI, but the disk has no EFI system partition",
-                BootObstacle("switch the machine's firmware to legacy BIOS (CSM)"), matters: true)
-        }
-    }
-
     mutating func judgeKernels() {
         guard let system = target.system else { return }
         if system.kernels.isEmpty {

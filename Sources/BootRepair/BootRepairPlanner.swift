@@ -27,6 +27,8 @@ struct BootRepairPlanner {
             planFallback(draft.start)
             planNVRAM(draft.start)
             judgeFirmware()
+            judgeMachine()
+            judgeSealedVolumes()
             judgeKernels()
         } else {
             draft.find(

@@ -7,8 +7,9 @@ extension BootRepairPlanner {
     mutating func planInitramfs() {
         guard let system = target.system else { return }
         let broken = system.kernels.filter { $0.isBroken }
-        // The user can choose another kernel in the loader's menu.
-        let severity: Finding.Severity? = broken.count < system.kernels.count ? .mayStop : nil
+        // The user can choose another kernel in the loader's menu, or another controller of the machine.
+        let severity: Finding.Severity? =
+            broken.count < system.kernels.count || !target.controllerIsKnown ? .mayStop : nil
         for kernel in system.kernels {
             guard let name = kernel.initramfs else {
                 planMissing(kernel, system)
