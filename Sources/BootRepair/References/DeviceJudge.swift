@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import SystemAccess
 
 /// Resolves the references in a system's configuration files on its restored disk. Pure.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 import SystemAccess
 
 /// What distinguishes entries and images of the surveyed system from those of another one.

@@ -5,7 +5,6 @@ import SystemAccess
 /// systemd-boot, and entries of the Boot Loader Specification.
 struct SystemdBoot: BootLoader {
     let name = "systemd-boot"
-    let programs = ["bootctl"]
 
     static let fileName = "systemd-bootx64.efi"
     /// The label of bootctl's entry in the firmware.

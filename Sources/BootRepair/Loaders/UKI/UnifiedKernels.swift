@@ -5,7 +5,6 @@ import SystemAccess
 /// Unified kernel images: started by systemd-boot, by an entry of the firmware, or as the fallback loader.
 struct UnifiedKernels: BootLoader {
     let name = "uki"
-    let programs = ["kernel-install"]
 
     static let folder = "/EFI/Linux"
 
