@@ -9,7 +9,8 @@ import Testing
 
     /// A disk whose newest kernel has this initramfs.
     static func plan(
-        _ contents: InitramfsSurvey?, needs: [ModuleNeed] = [need], generators: [InitramfsGenerator] = [.initramfsTools],
+        _ contents: InitramfsSurvey?, needs: [ModuleNeed] = [need],
+        generators: [InitramfsGenerator] = [.initramfsTools],
         others: [InstalledSystem.Kernel] = [], programsRunHere: Bool = true
     ) -> BootRepairPlan {
         var survey = Fixture.survey(.bios)
