@@ -43,11 +43,13 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var esp: ESPSurvey?
     /// The system installed on it.
     package var system: InstalledSystem?
-    /// The reason no system could be read, or that there are several, as a sentence.
-    package var systemProblem: String?
+    /// LUKS volumes that the TPM of one machine opens.
+    package var sealedVolumes: [SealedVolume]
+    /// Why no system could be read, or that there are several.
+    package var systemFindings: [Finding]
     /// The firmware's boot entries; `nil` if they must not be changed.
     package var nvram: NVRAMSurvey?
-    /// The findings of the loaders.
+    /// What the loaders' surveys saw.
     package var findings: BootFindings
 
     /// Describes how a disk boots.
@@ -57,7 +59,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
         kernelMountsFAT: Bool = true, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
-        systemProblem: String? = nil, nvram: NVRAMSurvey? = nil,
+        systemFindings: [Finding] = [], sealedVolumes: [SealedVolume] = [], nvram: NVRAMSurvey? = nil,
         findings: BootFindings = BootFindings()
     ) {
         self.disk = disk
@@ -74,7 +76,8 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.kernelMountsFAT = kernelMountsFAT
         self.esp = esp
         self.system = system
-        self.systemProblem = systemProblem
+        self.systemFindings = systemFindings
+        self.sealedVolumes = sealedVolumes
         self.nvram = nvram
         self.findings = findings
     }

@@ -24,6 +24,28 @@ package final class OpenedAppliance {
 
     package init(_ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink) throws {
         (self.text, self.events) = (text, events)
+        let started = try Self.start(text, choice, keys, events)
+        (session, source) = (started.session, started.source)
+        let manifest =
+            try source.map { $0.header.manifest } ?? Self.manifest(ofDisk: text, keys, events)
+        unclean = Self.unclean(manifest?.regions ?? [])
+        resolver = try PlaceResolver(
+            session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
+    }
+
+    /// An agent that has the keys, and has looked at nothing yet.
+    struct Started {
+        let session: ApplianceSession
+        /// `nil` for a disk on the medium.
+        let source: ServedSource?
+
+        /// What the image said where the machine got only an error number; `nil` without one.
+        var imageError: String? { source?.damage.map { "\($0)" } ?? session.readFailure.map { "\($0)" } }
+    }
+
+    static func start(
+        _ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink
+    ) throws -> Started {
         let keyBytes = try LUKSKeys(choice.luksKeyFiles).keyFiles().map { path in
             let bytes = try Files.read(path, limit: Self.longestKey + 1)
             guard bytes.count <= Self.longestKey else {
@@ -31,35 +53,31 @@ package final class OpenedAppliance {
             }
             return bytes
         }
-        let manifest: Manifest?
+        let started: Started
         if SystemFacts.isRecoveryEnvironment, let disk = Self.localDisk(text) {
-            source = nil
-            manifest = try Self.manifest(ofDisk: text, keys, events)
-            session = try ApplianceSession(local: [disk], cancellation: keys.cancellation)
+            started = Started(
+                session: try ApplianceSession(local: [disk], cancellation: keys.cancellation), source: nil)
         } else if SystemFacts.isRecoveryEnvironment {
             let source = try ServedSource.open(text, keys)
-            self.source = source
-            manifest = source.header.manifest
-            session = try ApplianceSession(attaching: [source.disk], cancellation: keys.cancellation)
+            started = Started(
+                session: try ApplianceSession(attaching: [source.disk], cancellation: keys.cancellation),
+                source: source)
         } else {
             // Before the image is opened: finding no medium must not take long.
             let media = try ApplianceMedia.find(choice.media)
             let source = try ServedSource.open(text, keys)
-            self.source = source
-            manifest = source.header.manifest
             var options = ApplianceSession.Options()
             options.allowsKVM = choice.allowsKVM
             if !keyBytes.isEmpty { options.memoryMiB = ApplianceSession.memoryForLUKS }
             events.take(.phase("starting the appliance"))
             defer { events.take(.phase("")) }
-            session = try ApplianceSession(
-                disks: [source.disk], media: media, options: options, cancellation: keys.cancellation,
-                say: { events.warn("no-kvm", $0) })
+            started = Started(
+                session: try ApplianceSession(
+                    disks: [source.disk], media: media, options: options, cancellation: keys.cancellation,
+                    say: { events.warn("no-kvm", $0) }), source: source)
         }
-        if !keyBytes.isEmpty { try session.unlock(keyBytes) }
-        unclean = Self.unclean(manifest?.regions ?? [])
-        resolver = try PlaceResolver(
-            session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
+        if !keyBytes.isEmpty { try started.session.unlock(keyBytes) }
+        return started
     }
 
     /// The node of a disk; `nil` for an image or a snapshot.
