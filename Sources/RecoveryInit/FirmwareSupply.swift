@@ -19,7 +19,7 @@ struct FirmwareSupply {
 
     /// Looks for firmware that drivers asked for in vain, mounts the extras if they hold it, and lets the drivers try
     /// again.
-    /// - Returns: whether a device got another try.
+    /// - Returns: whether there is firmware now that was missing before.
     mutating func supply(_ medium: Medium) -> Bool {
         let missing = MissingFirmware.find(in: KernelLog.records()).filter { known.insert($0).inserted }
         guard !missing.isEmpty else { return false }
@@ -41,17 +41,18 @@ struct FirmwareSupply {
             return false
         }
         say("Firmware from the medium's extras: \(Set(held.map(\.name)).sorted().joined(separator: ", ").printable)")
-        return held.reduce(false) { Self.probe($1) || $0 }
+        for missing in held { Self.probe(missing) }
+        return true
     }
 
     /// Lets the kernel look for a driver of the device again. A device that has its driver asks by itself when it is
     /// used, and must not be taken from it.
-    private static func probe(_ missing: MissingFirmware) -> Bool {
-        guard let bus = missing.bus, let device = missing.device else { return false }
+    private static func probe(_ missing: MissingFirmware) {
+        guard let bus = missing.bus, let device = missing.device else { return }
         let folder = FilePath("/sys/bus").appending(bus)
         guard Files.exists(folder.appending("devices").appending(device)),
             !Files.exists(folder.appending("devices").appending(device).appending("driver"))
-        else { return false }
-        return (try? Files.put(device, into: folder.appending("drivers_probe"))) != nil
+        else { return }
+        try? Files.put(device, into: folder.appending("drivers_probe"))
     }
 }

@@ -26,8 +26,20 @@ final class MachineView {
     }
 
     /// Gives drivers the firmware that they lack, and waits for their devices. Call it after `lookForMedium`.
-    func supplyFirmware() {
-        if firmware?.supply(medium) == true { waitForDevices(SettleRule(limit: 10)) }
+    /// - Returns: whether there was any.
+    @discardableResult
+    func supplyFirmware() -> Bool {
+        guard firmware?.supply(medium) == true else { return false }
+        waitForDevices(SettleRule(limit: 10))
+        return true
+    }
+
+    /// Brings up the network. Some cards ask for their firmware only then.
+    func bringUpNetwork() throws(JobFailure) {
+        do throws(JobFailure) { try Network(say: say).bringUp() } catch {
+            guard supplyFirmware() else { throw error }
+            try Network(say: say).bringUp()
+        }
     }
 
     /// All volumes, listed again.

@@ -84,6 +84,7 @@ class Machine:
         time_limit: float = 600,
         boot_from: str | None = None,
         cpu: str = "max",
+        extra: Sequence[str] = (),
     ) -> None:
         """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; None: the firmware's order.
 
@@ -99,6 +100,7 @@ class Machine:
         self._disks = list(disks)
         self._cdrom, self._kernel, self._initrd, self._append = cdrom, kernel, initrd, append
         self._memory, self._network, self._nvram, self._reboots = memory, network, nvram, reboots
+        self._extra = list(extra)  # further options for QEMU; a network among them replaces `network`
         self._time_limit, self._boot_from, self._cpu = PATIENCE * time_limit, boot_from, cpu
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -320,7 +322,10 @@ class Machine:
             command += ["-kernel", str(self._kernel), "-append", self._append]
             if self._initrd is not None:
                 command += ["-initrd", str(self._initrd)]
-        if self._network:
+        command += self._extra
+        if "-netdev" in self._extra:
+            pass
+        elif self._network:
             # No option ROM: no test boots from the network, and the firmware starts faster without it.
             command += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
         else:
