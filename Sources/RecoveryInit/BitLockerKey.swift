@@ -11,7 +11,8 @@ struct BitLockerKey: Equatable {
     /// - Throws: status 64, naming the wrong group.
     init(parsing typed: String) throws(JobFailure) {
         guard typed.utf8.count <= 256, !typed.contains(where: { $0.isLetter }) else {
-            throw JobFailure(.usage, "A recovery key has digits only: 8 groups of 6. The password of the volume is another key.")
+            throw JobFailure(
+                .usage, "A recovery key has digits only: 8 groups of 6. The password of the volume is another key.")
         }
         let digits = typed.filter { $0.isASCII && $0.isNumber }
         guard digits.utf8.count == 48 else {

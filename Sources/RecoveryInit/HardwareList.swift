@@ -18,7 +18,9 @@ enum HardwareList {
         var lines = ["DMI"]
         for name in dmi {
             let path = sysfs.appending("class").appending("dmi").appending("id").appending(name)
-            if let value = Files.text(path)?.strippedSpaces, !value.isEmpty { lines.append("  \(name): \(value.printable)") }
+            if let value = Files.text(path)?.strippedSpaces, !value.isEmpty {
+                lines.append("  \(name): \(value.printable)")
+            }
         }
         for bus in ["pci", "usb", "virtio", "mmc", "thunderbolt"] {
             let folder = sysfs.appending("bus").appending(bus).appending("devices")

@@ -88,7 +88,9 @@ enum Menu {
         }
         if let doneJob { parts.append("The job of this machine was done before:\n  \(doneJob)") }
         parts.append("")
-        parts.append("What is to be done?\n" + numbered(
+        parts.append(
+            "What is to be done?\n"
+                + numbered(
                     choices(hasDoneJob: doneJob != nil, hasBitLocker: !bitLocker.isEmpty).map(\.title)))
         return parts.joined(separator: "\n")
     }

@@ -51,8 +51,10 @@ final class MenuSession {
             }
             isShown = false
             guard let reply = console.nextReply() else { continue }
-            guard let choice = Menu.choice(
-                reply.text, hasDoneJob: doneJob != nil, hasBitLocker: !bitLocker.isEmpty) else {
+            guard
+                let choice = Menu.choice(
+                    reply.text, hasDoneJob: doneJob != nil, hasBitLocker: !bitLocker.isEmpty)
+            else {
                 if !reply.text.isEmpty {
                     console.say("\"\(reply.text.prefix(40).description.printable)\" is not one of the numbers.")
                 }
@@ -207,7 +209,8 @@ final class MenuSession {
         let node = try ask("Recovery key, 48 digits (it shows as you type): ", name) { text in
             try OpenedBitLocker.open(volume, BitLockerKey(parsing: text))
         }
-        console.say("\(volume.path) is open for reading, as \(node). Close it here before its disk is restored or captured.")
+        console.say(
+            "\(volume.path) is open for reading, as \(node). Close it here before its disk is restored or captured.")
     }
 
     /// The outcome remains on the screen until Enter is pressed: on 24 rows, the following output would scroll it away.

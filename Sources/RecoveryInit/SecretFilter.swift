@@ -57,7 +57,9 @@ enum SecretFilter {
         return "\(address[...query])\(mask)"
     }
 
-    private static func endsAddress(_ character: Character) -> Bool { character.isWhitespace || "\"'<>".contains(character) }
+    private static func endsAddress(_ character: Character) -> Bool {
+        character.isWhitespace || "\"'<>".contains(character)
+    }
 
     private static let names = ["password", "passwd", "passphrase", "secret", "token", "psk", "credential"]
 

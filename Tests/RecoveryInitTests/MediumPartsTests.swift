@@ -39,7 +39,9 @@ import Testing
     @Test func anyBytesAreFine() {
         var random = SeededGenerator(seed: 7)
         for _ in 0..<2000 {
-            let pieces = ["://", "@", "?", "/", "=", "token", "[tty0]", "it shows as you type", "\n", " ", "é", "#", ":"]
+            let pieces = [
+                "://", "@", "?", "/", "=", "token", "[tty0]", "it shows as you type", "\n", " ", "é", "#", ":",
+            ]
             let text = (0..<Int.random(in: 0..<12, using: &random)).map { _ in
                 pieces.randomElement(using: &random) ?? ""
             }.joined()
@@ -124,7 +126,8 @@ import Testing
         let folder = try TemporaryFolder()
         let long = String(repeating: "n", count: 150)
         let files = [
-            (name: "support/a.txt", bytes: Array("one\n".utf8)), (name: long, bytes: [UInt8](repeating: 7, count: 1000)),
+            (name: "support/a.txt", bytes: Array("one\n".utf8)),
+            (name: long, bytes: [UInt8](repeating: 7, count: 1000)),
         ]
         let archive = folder.path.appending("a.tar")
         try Files.write(try TarWriter.archive(files, modified: 1_700_000_000), to: archive)
