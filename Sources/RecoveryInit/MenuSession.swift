@@ -76,8 +76,10 @@ final class MenuSession {
 
     private func lookAround() {
         console.say("Looking for disks and images ...")
-        let volumes = machine.volumes()
+        var volumes = machine.volumes()
         machine.lookForMedium(in: volumes)
+        // A card that asked for its firmware late, and perhaps its disks.
+        if machine.supplyFirmware() { volumes = machine.volumes() }
         images = ImageListing.images(on: volumes)
         bitLocker = volumes.filter { $0.type == OpenedBitLocker.type }
         disks = machine.disks()
