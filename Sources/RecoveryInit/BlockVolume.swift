@@ -63,6 +63,12 @@ struct BlockVolume: Equatable, Sendable {
             guard let sectors = Files.text(FilePath("/sys/class/block/\(name)/size")).flatMap({ UInt64($0) }),
                 sectors > 0
             else { continue }
+            // The device below a mount of ours would be a second volume with the same names.
+            if let backing = Files.text(FilePath("/sys/class/block/\(name)/loop/backing_file")),
+                ["/dev/", "/run/reforge/"].contains(where: backing.hasPrefix)
+            {
+                continue
+            }
             nodes[name] = sectors.multipliedReportingOverflow(by: 512).partialValue
         }
         return nodes

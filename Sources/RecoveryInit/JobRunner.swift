@@ -29,7 +29,7 @@ struct JobRunner {
     }
 
     /// Brings up the network at the user's request.
-    func bringUpNetwork() throws(JobFailure) { try Network(say: say).bringUp() }
+    func bringUpNetwork() throws(JobFailure) { try machine.bringUpNetwork() }
 
     /// Runs the job of the settings.
     func run(_ job: RecoverySettings.Job, _ settings: RecoverySettings) throws(JobFailure) -> JobOutcome {

@@ -8,17 +8,38 @@ import SystemPackage
 final class MachineView {
     private let directory = DiskDirectory()
     private var modules = HardwareModules()
+    private var firmware: FirmwareSupply?
     private let say: (String) -> Void
     /// The medium, after `lookForMedium`.
     private(set) var medium = Medium()
 
-    init(say: @escaping (String) -> Void) { self.say = say }
+    init(say: @escaping (String) -> Void) {
+        self.say = say
+        firmware = FirmwareSupply(say: say)
+    }
 
     /// Loads modules for everything found so far.
     func loadModules() {
         HardwareModules.load(HardwareModules.always)
         // A bus driver brings devices, whose drivers bring devices.
         for _ in 0..<16 where !modules.loadForNewDevices() { break }
+    }
+
+    /// Gives drivers the firmware that they lack, and waits for their devices. Call it after `lookForMedium`.
+    /// - Returns: whether there was any.
+    @discardableResult
+    func supplyFirmware() -> Bool {
+        guard firmware?.supply(medium) == true else { return false }
+        waitForDevices(SettleRule(limit: 10))
+        return true
+    }
+
+    /// Brings up the network. Some cards ask for their firmware only then.
+    func bringUpNetwork() throws(JobFailure) {
+        do throws(JobFailure) { try Network(say: say).bringUp() } catch {
+            guard supplyFirmware() else { throw error }
+            try Network(say: say).bringUp()
+        }
     }
 
     /// All volumes, listed again.

@@ -7,6 +7,8 @@ import SystemPackage
 struct Medium {
     /// The kernel's names of its disks.
     var disks: [String] = []
+    /// All its volumes with this build's id.
+    var carriers: [BlockVolume] = []
     /// The REFORGE volume: settings, logs, images.
     var volume: BlockVolume?
     /// The reason the medium's settings and logs are not used, if noteworthy.
@@ -31,6 +33,7 @@ struct Medium {
     /// medium of the same build could be a captured and restored copy, which is indistinguishable.
     static func decide(carriers: [BlockVolume]) -> Medium {
         var medium = Medium()
+        medium.carriers = carriers
         for carrier in carriers where !medium.disks.contains(carrier.disk) { medium.disks.append(carrier.disk) }
         let candidates = carriers.filter { $0.label == volumeLabel }
         if candidates.count == 1 || BlockVolume.areOneDisc(candidates) {

@@ -9,6 +9,8 @@ enum Menu {
         case restore, capture, bootRepair, network, shell, lookAgain, reboot, powerOff
         /// Only if the settings have a job that was done before.
         case repeatJob
+        /// Only if there are volumes encrypted by BitLocker.
+        case bitLocker
 
         /// The text in the menu.
         var title: String {
@@ -22,6 +24,7 @@ enum Menu {
             case .reboot: "Restart the machine"
             case .powerOff: "Switch the machine off"
             case .repeatJob: "Do the job again"
+            case .bitLocker: "Open a BitLocker volume for reading, or close it"
             }
         }
 
@@ -37,16 +40,19 @@ enum Menu {
             case .reboot: "reboot"
             case .powerOff: "poweroff"
             case .repeatJob: "job"
+            case .bitLocker: "bitlocker"
             }
         }
     }
 
     /// The offered choices, in order.
-    static func choices(hasDoneJob: Bool) -> [Choice] { Choice.allCases.filter { $0 != .repeatJob || hasDoneJob } }
+    static func choices(hasDoneJob: Bool, hasBitLocker: Bool = false) -> [Choice] {
+        Choice.allCases.filter { ($0 != .repeatJob || hasDoneJob) && ($0 != .bitLocker || hasBitLocker) }
+    }
 
     /// The choice for a typed line; `nil` if none.
-    static func choice(_ line: String, hasDoneJob: Bool = false) -> Choice? {
-        let choices = choices(hasDoneJob: hasDoneJob)
+    static func choice(_ line: String, hasDoneJob: Bool = false, hasBitLocker: Bool = false) -> Choice? {
+        let choices = choices(hasDoneJob: hasDoneJob, hasBitLocker: hasBitLocker)
         if let number = number(line, of: choices.count) { return choices[number] }
         return choices.first { $0.word == line.lowercased() }
     }
@@ -64,16 +70,28 @@ enum Menu {
     }
 
     /// The whole screen: the disks, the images and the choices.
-    /// - Parameter doneJob: the description of the job that was done before.
-    static func text(images: [FoundImage], disks: [DiskCandidate], doneJob: String? = nil) -> String {
+    /// - Parameters:
+    ///   - bitLocker: the volumes encrypted by BitLocker.
+    ///   - doneJob: the description of the job that was done before.
+    static func text(
+        images: [FoundImage], disks: [DiskCandidate], bitLocker: [BlockVolume] = [], doneJob: String? = nil
+    ) -> String {
         var parts = ["", DiskSelector.list(disks)]
         parts.append(
             images.isEmpty
                 ? "No images were found on this machine's disks."
                 : "The images:\n" + images.map { "  \($0.line)" }.joined(separator: "\n"))
+        if !bitLocker.isEmpty {
+            parts.append(
+                "Encrypted by BitLocker (captured and restored as they are; their recovery key opens them for reading):\n"
+                    + bitLocker.map { "  \($0.line)" }.joined(separator: "\n"))
+        }
         if let doneJob { parts.append("The job of this machine was done before:\n  \(doneJob)") }
         parts.append("")
-        parts.append("What is to be done?\n" + numbered(choices(hasDoneJob: doneJob != nil).map(\.title)))
+        parts.append(
+            "What is to be done?\n"
+                + numbered(
+                    choices(hasDoneJob: doneJob != nil, hasBitLocker: !bitLocker.isEmpty).map(\.title)))
         return parts.joined(separator: "\n")
     }
 

@@ -14,6 +14,7 @@ final class MenuSession {
     private let doneJob: DoneJob?
     private var images: [FoundImage] = []
     private var disks: [DiskCandidate] = []
+    private var bitLocker: [BlockVolume] = []
     /// Whether the lists must be refreshed before they are shown.
     private var isStale = true
 
@@ -44,13 +45,16 @@ final class MenuSession {
         while !console.isDeserted {
             if isStale { lookAround() }
             if !isShown {
-                console.say(Menu.text(images: images, disks: disks, doneJob: doneJob?.mark))
+                console.say(Menu.text(images: images, disks: disks, bitLocker: bitLocker, doneJob: doneJob?.mark))
                 console.dropTyped()
                 console.prompt("Number: ")
             }
             isShown = false
             guard let reply = console.nextReply() else { continue }
-            guard let choice = Menu.choice(reply.text, hasDoneJob: doneJob != nil) else {
+            guard
+                let choice = Menu.choice(
+                    reply.text, hasDoneJob: doneJob != nil, hasBitLocker: !bitLocker.isEmpty)
+            else {
                 if !reply.text.isEmpty {
                     console.say("\"\(reply.text.prefix(40).description.printable)\" is not one of the numbers.")
                 }
@@ -72,9 +76,12 @@ final class MenuSession {
 
     private func lookAround() {
         console.say("Looking for disks and images ...")
-        let volumes = machine.volumes()
+        var volumes = machine.volumes()
         machine.lookForMedium(in: volumes)
+        // A card that asked for its firmware late, and perhaps its disks.
+        if machine.supplyFirmware() { volumes = machine.volumes() }
         images = ImageListing.images(on: volumes)
+        bitLocker = volumes.filter { $0.type == OpenedBitLocker.type }
         disks = machine.disks()
         isStale = false
     }
@@ -87,6 +94,7 @@ final class MenuSession {
             case .bootRepair: try repairBoot(name)
             case .network: try runner.bringUpNetwork()
             case .repeatJob: try repeatJob(name)
+            case .bitLocker: try openBitLocker(name)
             default: break
             }
         } catch let error as JobFailure {
@@ -184,6 +192,27 @@ final class MenuSession {
             guard text.lowercased() == "yes" else { throw JobFailure(.usage, "Only yes is accepted.") }
         }
         finished(try runner.run(doneJob.job, doneJob.settings))
+    }
+
+    private func openBitLocker(_ name: String) throws {
+        console.say("Which volume?\n" + Menu.numbered(bitLocker.map(\.line)))
+        let offered = bitLocker
+        let volume = try ask("Number: ", name) { text in
+            guard let index = Menu.number(text, of: offered.count) else {
+                throw JobFailure(.usage, "That is not one of the numbers.")
+            }
+            return offered[index]
+        }
+        isStale = true
+        if OpenedBitLocker.node(of: volume) != nil {
+            try OpenedBitLocker.close(volume)
+            return console.say("\(volume.path) is closed again.")
+        }
+        let node = try ask("Recovery key, 48 digits (it shows as you type): ", name) { text in
+            try OpenedBitLocker.open(volume, BitLockerKey(parsing: text))
+        }
+        console.say(
+            "\(volume.path) is open for reading, as \(node). Close it here before its disk is restored or captured.")
     }
 
     /// The outcome remains on the screen until Enter is pressed: on 24 rows, the following output would scroll it away.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import JobModel
 import LinuxSystem
 import Synchronization
@@ -9,21 +10,43 @@ import SystemPackage
 struct OpenedVolume: ~Copyable {
     let volume: BlockVolume
     private let mounted: MountedVolume
+    /// The device between an NTFS and its mount; the mount ends first.
+    private let loop: LoopDevice?
 
     /// Mounts a volume.
     /// - Throws: status 66 (73 for writing) if its kind cannot be mounted, 74 if mounting failed.
     init(_ volume: BlockVolume, writable: Bool = false) throws(JobFailure) {
-        guard let manner = MountedVolume.manner(of: volume.type, writable: writable) else {
+        guard let manner = Self.manner(of: volume.type, writable: writable) else {
             throw JobFailure(
                 writable ? ExitStatus.cannotCreate : ExitStatus.notFound,
                 "\(volume.path) holds \(volume.type.isEmpty ? "no filesystem" : volume.type.printable), which the recovery environment cannot mount\(writable ? " for writing" : "")."
             )
         }
         let folder = RecoveryPaths.volumes.appending(volume.node + (writable ? "-rw" : ""))
-        do { mounted = try MountedVolume(volume.path, manner, on: folder, writable: writable) } catch {
+        do {
+            if volume.type == "ntfs" {
+                // NTFS3 has no option against replaying a log: below a device that refuses writes it changes nothing.
+                let device = try LoopDevice(
+                    over: FilePath(volume.path), range: 0..<volume.byteCount, readOnly: true)
+                mounted = try MountedVolume(device.path.string, manner, on: folder, writable: false)
+                loop = consume device
+            } else {
+                mounted = try MountedVolume(volume.path, manner, on: folder, writable: writable)
+                loop = nil
+            }
+        } catch {
             throw JobFailure(.ioError, "\(error)")
         }
         self.volume = volume
+    }
+
+    /// How a volume is mounted: as everywhere, and NTFS by the kernel's NTFS3 for reading only. That is the rule of the
+    /// medium alone: other kernels, and Debian's before 6.12, do not have it.
+    static func manner(of type: String, writable: Bool) -> FilesystemTraits.MountManner? {
+        if type == "ntfs" {
+            return writable ? nil : FilesystemTraits.MountManner("ntfs3", readOnlyOptions: "iocharset=utf8")
+        }
+        return MountedVolume.manner(of: type, writable: writable)
     }
 
     /// The mount point.
@@ -85,5 +108,5 @@ struct OpenedVolume: ~Copyable {
 }
 
 extension BlockVolume {
-    func isMountable(writable: Bool) -> Bool { MountedVolume.manner(of: type, writable: writable) != nil }
+    func isMountable(writable: Bool) -> Bool { OpenedVolume.manner(of: type, writable: writable) != nil }
 }

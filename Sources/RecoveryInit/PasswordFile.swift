@@ -24,7 +24,7 @@ final class PasswordFile {
             let mounted = try OpenedVolume(volume)
             bytes = try Self.read(path, on: mounted)
         case .http(let address):
-            try Network(say: say).bringUp()
+            try machine.bringUpNetwork()
             bytes = try Self.fetch(address)
         case .stream, .path, .snapshot: throw JobFailure(.usage, "\(location) names no volume.")
         }

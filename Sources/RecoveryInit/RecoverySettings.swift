@@ -95,6 +95,8 @@ package struct RecoverySettings: Equatable, Sendable {
             guard let name = parameter.key.valueAfter(prefix) else { continue }
             // The kernel treats `-` and `_` in names as equal.
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
+            // No setting, but the way to a part of the medium (`MediumExtras`): GRUB sets it.
+            if key == "extras" { continue }
             let value = parameter.value ?? (["verify", "trust-unknown", "repeat"].contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {
                 throw JobFailure(

@@ -2,7 +2,7 @@
 import LinuxSystem
 import SystemPackage
 
-/// Saves the log of this boot to the medium's REFORGE volume.
+/// Saves the log of this boot, and what else helps to understand it, to the medium's REFORGE volume.
 struct SavedLog {
     /// One file per boot, independent of later clock changes.
     private let name: String
@@ -30,9 +30,13 @@ struct SavedLog {
         }
         do {
             let bytes = try Files.read(RecoveryPaths.log)
+            let log = SecretFilter.filtered(String(decoding: bytes, as: UTF8.self))
+            // Before the volume is mounted: it looks at all volumes.
+            let bundle = try SupportBundle.bytes()
             let mounted = try OpenedVolume(volume, writable: true)
             try AnchoredFolder(mounted.folder).makeFolders("logs")
-            try Files.write(bytes, to: mounted.folder.appending("logs").appending(name))
+            try Files.write(Array(log.utf8), to: mounted.folder.appending("logs").appending(name))
+            try Files.write(bundle, to: mounted.folder.appending(SupportBundle.fileName))
             try mounted.unmount()
             return nil
         } catch {

@@ -50,8 +50,11 @@ final class Session {
     private func greet() {
         let build = Medium.ownBuildID()?.prefix(12) ?? "unknown"
         let kernel = Files.text("/proc/sys/kernel/osrelease") ?? "?"
-        let firmware = Files.exists("/sys/firmware/efi") ? "UEFI" : "BIOS"
-        console.say("\nReforge recovery environment, build \(build), Linux \(kernel), \(firmware)")
+        let firmware = FirmwareState.current()
+        console.say("\nReforge recovery environment, build \(build), Linux \(kernel), \(firmware.rawValue)")
+        if firmware == .secureBoot {
+            console.say("The kernel is locked down: it loads signed modules only.")
+        }
     }
 
     /// Waits for disks, finds and grows the medium, and reads the settings.
@@ -74,6 +77,7 @@ final class Session {
         if let volume = machine.medium.volume { console.say("The medium is \(volume.line)") }
         if let message = machine.medium.problem { console.say("warning: \(message)") }
 
+        machine.supplyFirmware()
         // The command line takes precedence as a whole: a mixture of both would not be intended.
         if let problem { throw problem }
         if settings != nil { return (settings, nil) }

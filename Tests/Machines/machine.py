@@ -33,6 +33,9 @@ PATIENCE = 3
 
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+# With System Management Mode, which protects the variables, and with Microsoft's keys.
+SECURE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+SECURE_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
 
 # Colours and cursor movements on the console (mostly from GRUB and OVMF), removed before patterns are matched.
 ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][0-9A-B]|[=>cM78])")
@@ -81,10 +84,14 @@ class Machine:
         time_limit: float = 600,
         boot_from: str | None = None,
         cpu: str = "max",
+        extra: Sequence[str] = (),
     ) -> None:
-        """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; None: the firmware's order."""
-        if firmware not in ("bios", "uefi"):
-            raise ValueError(f"firmware is bios or uefi, not {firmware!r}")
+        """`boot_from`: `cdrom` or the serial of the disk that the firmware tries first; None: the firmware's order.
+
+        `firmware` is bios, uefi, or secure: UEFI with Secure Boot on and Microsoft's keys.
+        """
+        if firmware not in ("bios", "uefi", "secure"):
+            raise ValueError(f"firmware is bios, uefi or secure, not {firmware!r}")
         self.name = name
         self.firmware = firmware
         self.log_path = logs / f"{name}.console.log"
@@ -93,6 +100,7 @@ class Machine:
         self._disks = list(disks)
         self._cdrom, self._kernel, self._initrd, self._append = cdrom, kernel, initrd, append
         self._memory, self._network, self._nvram, self._reboots = memory, network, nvram, reboots
+        self._extra = list(extra)  # further options for QEMU; a network among them replaces `network`
         self._time_limit, self._boot_from, self._cpu = PATIENCE * time_limit, boot_from, cpu
         self._process: subprocess.Popen[bytes] | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -287,11 +295,17 @@ class Machine:
         ]  # fmt: skip
         if not self._reboots:
             command.append("-no-reboot")
-        if self.firmware == "uefi":
+        if self.firmware != "bios":
+            secure = self.firmware == "secure"
             nvram = self._nvram or work / "nvram.fd"
             if not nvram.exists():
-                shutil.copyfile(OVMF_VARS, nvram)
-            command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escaped(OVMF_CODE)}"]
+                shutil.copyfile(SECURE_VARS if secure else OVMF_VARS, nvram)
+            code = SECURE_CODE if secure else OVMF_CODE
+            if secure:
+                command[command.index("q35")] = "q35,smm=on"
+                command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+                command += ["-global", "ICH9-LPC.disable_s3=1"]
+            command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_escaped(code)}"]
             command += ["-drive", f"if=pflash,unit=1,format=raw,file={_escaped(nvram)}"]
         for number, disk in enumerate(self._disks):
             command += self._disk_options(number, disk)
@@ -308,7 +322,10 @@ class Machine:
             command += ["-kernel", str(self._kernel), "-append", self._append]
             if self._initrd is not None:
                 command += ["-initrd", str(self._initrd)]
-        if self._network:
+        command += self._extra
+        if "-netdev" in self._extra:
+            pass
+        elif self._network:
             # No option ROM: no test boots from the network, and the firmware starts faster without it.
             command += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
         else:
@@ -400,7 +417,7 @@ def parse_disk(text: str) -> Disk:
 def main() -> int:
     """Runs one machine with its console on stdin and stdout."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--firmware", choices=("bios", "uefi"), default="bios")
+    parser.add_argument("--firmware", choices=("bios", "uefi", "secure"), default="bios")
     parser.add_argument("--disk", action="append", type=parse_disk, default=[], metavar="PATH[,bus=nvme,serial=X]")
     parser.add_argument("--snapshot", action="store_true", help="keep no writes to any disk")
     parser.add_argument("--cdrom", type=Path)
