@@ -53,6 +53,7 @@ let package = Package(
 
         .target(name: "ByteParsing", swiftSettings: hostile),
         .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
+        .target(name: "WindowsFiles", dependencies: ["ByteParsing"], swiftSettings: hostile),
         .target(
             name: "LinuxSystem", dependencies: ["ByteParsing", "DiskModel", "CLinuxShims", system],
             swiftSettings: common),
@@ -102,7 +103,8 @@ let package = Package(
         .target(
             name: "BootRepair",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess", system,
+                "ByteParsing", "DiskModel", "WindowsFiles", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess",
+                system,
             ], swiftSettings: common),
         .target(
             name: "Appliance",
@@ -142,6 +144,9 @@ let package = Package(
         .testTarget(
             name: "DiskModelTests",
             dependencies: ["DiskModel", "TestSupport", "ByteParsing"]),
+        .testTarget(
+            name: "WindowsFilesTests",
+            dependencies: ["WindowsFiles", "ByteParsing", "LinuxSystem", "TestSupport", system]),
         .testTarget(
             name: "LinuxSystemTests",
             dependencies: ["LinuxSystem", "TestSupport", "DiskModel", system]),
@@ -190,7 +195,7 @@ let package = Package(
         .testTarget(
             name: "BootRepairTests",
             dependencies: [
-                "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
+                "BootRepair", "WindowsFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
             ],
             exclude: ["hostile.c"]),
         .testTarget(

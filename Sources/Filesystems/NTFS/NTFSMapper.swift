@@ -61,7 +61,7 @@ struct NTFSMapper {
     /// Windows records in hiberfil.sys (PO_MEMORY_IMAGE.Signature) that it will resume with
     /// its old state of the volume.
     private func hibernationReason() throws(FilesystemError) -> String? {
-        let folder = try NTFSRootFolder(table, lookingFor: ["hiberfil.sys"])
+        let folder = try NTFSFolder(table, lookingFor: ["hiberfil.sys"])
         guard let record = try folder.record("hiberfil.sys") else { return nil }
         guard let data = try table.stream(of: record, .data) else { throw .damaged("hiberfil.sys has no contents") }
         // ntfs-3g's rule: a file this short belongs to a system on another volume.
@@ -125,7 +125,7 @@ struct NTFSMapper {
 
     /// See `NTFSFilesystem.pageFileRanges`.
     func pageFileRanges(in map: AllocationMap) throws(FilesystemError) -> [ByteRange] {
-        let folder = try NTFSRootFolder(table, lookingFor: Set(Self.pageFiles))
+        let folder = try NTFSFolder(table, lookingFor: Set(Self.pageFiles))
         let others = AllocationMap(byteCount: volume.byteCount, unsorted: try systemRanges())
         var result: [ByteRange] = []
         for name in Self.pageFiles {
