@@ -138,7 +138,7 @@ let package = Package(
             ], swiftSettings: common),
 
         .target(
-            name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", "ObjectStore", system],
+            name: "TestSupport", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "ObjectStore", system],
             path: "Tests/TestSupport"),
         .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
         .testTarget(
@@ -146,7 +146,7 @@ let package = Package(
             dependencies: ["DiskModel", "TestSupport", "ByteParsing"]),
         .testTarget(
             name: "WindowsFilesTests",
-            dependencies: ["WindowsFiles", "ByteParsing", "LinuxSystem", "TestSupport", system]),
+            dependencies: ["WindowsFiles", "ByteParsing", "LinuxSystem", "TestSupport", system], exclude: ["hives.py"]),
         .testTarget(
             name: "LinuxSystemTests",
             dependencies: ["LinuxSystem", "TestSupport", "DiskModel", system]),
@@ -195,7 +195,8 @@ let package = Package(
         .testTarget(
             name: "BootRepairTests",
             dependencies: [
-                "BootRepair", "WindowsFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
+                "BootRepair", "WindowsFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem",
+                system,
             ],
             exclude: ["hostile.c"]),
         .testTarget(

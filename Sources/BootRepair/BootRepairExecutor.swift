@@ -37,6 +37,9 @@ struct BootRepairExecutor {
             try tree?.close()
         } catch { throw .system(error) }
         for write in writes { put(write) }
+        for step in plan.steps {
+            if case .patchBytes(let patches) = step.verb { patch(patches) }
+        }
         verify()
         for step in plan.steps {
             if case .changeNVRAM(let change) = step.verb { changeFirmware(change, step) }
@@ -101,7 +104,7 @@ struct BootRepairExecutor {
         case .editFile(let edit): try replaceWords(edit, tree)
         case .copyFile(let copies): try makeCopies(copies, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
-        case .changeNVRAM: break
+        case .patchBytes, .changeNVRAM: break
         }
         return nil
     }

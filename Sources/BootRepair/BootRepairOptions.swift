@@ -12,15 +12,19 @@ package struct BootRepairOptions: Sendable {
     /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
     /// rewritten.
     package var capturedDiskName: String?
+    /// The modaliases of the disk and of the devices above it in the machine that will start it, if that is another one;
+    /// `nil` for the running machine.
+    package var targetModaliases: [String]?
 
     /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
-        capturedDiskName: String? = nil
+        capturedDiskName: String? = nil, targetModaliases: [String]? = nil
     ) {
         self.touchNVRAM = touchNVRAM
         self.firmware = firmware ?? .current
         self.inRecoveryEnvironment = inRecoveryEnvironment ?? SystemFacts.isRecoveryEnvironment
         self.capturedDiskName = capturedDiskName
+        self.targetModaliases = targetModaliases
     }
 }

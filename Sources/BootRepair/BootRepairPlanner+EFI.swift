@@ -7,6 +7,9 @@ extension BootRepairPlanner {
     mutating func planFallback(_ loader: PlannedLoader?) {
         guard let esp = survey.esp, esp.problem == nil else { return }
         switch esp.fallback {
+        case .foreign(let owner) where owner == loader?.label:
+            draft.alreadyRight.append(
+                "the fallback loader \(ESPSurvey.fallbackPath) is \(owner), of another version")
         case .foreign(let owner):
             draft.warnings.append(
                 "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner): it is kept"
@@ -46,7 +49,7 @@ extension BootRepairPlanner {
                     + (options.inRecoveryEnvironment ? " (as requested)" : " (they are changed only from the medium)"))
             return
         }
-        let isForeign = if case .foreign = esp.fallback { true } else { false }
+        let isForeign = if case .foreign(let owner) = esp.fallback { owner != loader.label } else { false }
         guard survey.tableKind == .gpt else {
             draft.alreadyRight.append("the firmware's boot entries are left alone: the disk has no GPT")
             return
@@ -62,7 +65,7 @@ extension BootRepairPlanner {
             return
         }
         for entry in nvram.entries {
-            guard entry.label == loader.folder, entry.path?.lowercased() == loader.path.lowercased(),
+            guard entry.label == loader.label, entry.path?.lowercased() == loader.path.lowercased(),
                 let guid = entry.partitionGUID, guid != volume.guid, !nvram.attachedPartitions.contains(guid)
             else { continue }
             draft.steps.append(.remove(entry, of: guid))

@@ -68,7 +68,7 @@ struct BootRepairPlanner {
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .writeSectors: return nil
+        case .editFile, .writeSectors, .patchBytes: return nil
         }
     }
 

@@ -47,11 +47,11 @@ extension BootRepairStep {
     static func makeFallback(_ loader: PlannedLoader, replacing: Bool) -> BootRepairStep {
         let from = "\\EFI\\\(loader.folder)"
         var files = [
-            FileCopies.Copy(from: TreePath(.esp, "EFI/\(loader.folder)/\(loader.name)"), to: "EFI/BOOT/BOOTX64.EFI")
+            FileCopies.Copy(from: TreePath(.esp, "\(loader.folderPath)/\(loader.name)"), to: "EFI/BOOT/BOOTX64.EFI")
         ]
         files += loader.companions.map { name in
             FileCopies.Copy(
-                from: TreePath(.esp, "EFI/\(loader.folder)/\(name)"), to: "EFI/BOOT/\(name)", isRequired: false)
+                from: TreePath(.esp, "\(loader.folderPath)/\(name)"), to: "EFI/BOOT/\(name)", isRequired: false)
         }
         return BootRepairStep(
             CommonStep.makeFallback(from: from, loader: loader.name, replacing: replacing),
@@ -65,11 +65,11 @@ extension BootRepairStep {
     static func addEntry(for loader: PlannedLoader, on volume: BootVolume, isNeeded: Bool) -> BootRepairStep {
         BootRepairStep(
             CommonStep.addNVRAMEntry(
-                label: loader.folder, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
+                label: loader.label, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
                 isNeeded: isNeeded),
             .changeNVRAM(
                 .add(
-                    label: loader.folder, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
+                    label: loader.label, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
                     isNeeded: isNeeded)))
     }
 

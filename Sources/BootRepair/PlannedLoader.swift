@@ -2,22 +2,27 @@
 
 /// The loader on the EFI system partition to be started by UEFI firmware.
 package struct PlannedLoader: Equatable, Sendable {
-    /// The folder below `\EFI`.
+    /// The folder below `\EFI`, with backslashes if it is a path: `Microsoft\Boot`.
     package var folder: String
     /// The file in it.
     package var name: String
+    /// Its name in the firmware's menu.
+    package var label: String
     /// Files beside it that its copy needs too, if they exist.
     package var companions: [String]
     /// Whether a step of the plan writes it.
     package var isNew: Bool
 
-    package init(folder: String, name: String, companions: [String] = [], isNew: Bool) {
+    package init(folder: String, name: String, label: String? = nil, companions: [String] = [], isNew: Bool) {
         self.folder = folder
         self.name = name
+        self.label = label ?? folder
         self.companions = companions
         self.isNew = isNew
     }
 
     /// Its path with backslashes.
     package var path: String { "\\EFI\\\(folder)\\\(name)" }
+    /// The path of its folder in the EFI system partition, with slashes.
+    var folderPath: String { "EFI/" + folder.split(separator: "\\").joined(separator: "/") }
 }

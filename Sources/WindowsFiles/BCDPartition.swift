@@ -39,7 +39,8 @@ package enum BCDDevice: Equatable, Sendable {
         case 6:
             func isZero(_ range: Range<Int>) -> Bool { data[range].allSatisfy { $0 == 0 } }
             guard data.count == Self.partitionByteCount,
-                try data.littleEndian(UInt32.self, at: 24) == Self.descriptorByteCount, isZero(20..<24), isZero(28..<32),
+                try data.littleEndian(UInt32.self, at: 24) == Self.descriptorByteCount, isZero(20..<24),
+                isZero(28..<32),
                 isZero(48..<52), isZero(72..<88)
             else { throw .invalid(what: "a device element that names a partition") }
             switch try data.littleEndian(UInt32.self, at: 52) {
@@ -62,7 +63,9 @@ package enum BCDDevice: Equatable, Sendable {
     /// The data of an element with another partition: same length, same options.
     /// - Parameter data: the element's present data, which names a partition.
     package static func replacing(_ partition: BCDPartition, in data: [UInt8]) throws(ParsingError) -> [UInt8] {
-        guard case .partition = try BCDDevice(data) else { throw .invalid(what: "a device element without a partition") }
+        guard case .partition = try BCDDevice(data) else {
+            throw .invalid(what: "a device element without a partition")
+        }
         var identifier = [UInt8](repeating: 0, count: 16)
         var disk = identifier
         let scheme: UInt32

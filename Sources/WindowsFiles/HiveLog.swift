@@ -14,7 +14,9 @@ package enum HiveLog {
         guard log.count >= 512, log.starts(with: Array("regf".utf8)) else { return nil }
         if log.dropFirst(512).starts(with: Array("DIRT".utf8)) {
             // The old format: its base block is the one after the write.
-            guard let number = try? log.littleEndian(UInt32.self, at: 4), isNewer(number, than: hive) else { return nil }
+            guard let number = try? log.littleEndian(UInt32.self, at: 4), isNewer(number, than: hive) else {
+                return nil
+            }
             return "\(name) is newer than it"
         }
         var offset = 512

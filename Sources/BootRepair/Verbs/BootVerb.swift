@@ -12,6 +12,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case copyFile(FileCopies)
     /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
+    /// Replaces bytes inside of files in place, once everything is unmounted.
+    case patchBytes(BytePatches)
     /// Changes the firmware's boot entries, as the last stage.
     case changeNVRAM(NVRAMChange)
 
@@ -28,7 +30,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var stage: Stage {
         switch self {
         case .runTool, .editFile, .copyFile: .tree
-        case .writeSectors: .disk
+        case .writeSectors, .patchBytes: .disk
         case .changeNVRAM: .firmware
         }
     }
@@ -43,7 +45,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .editFile(let edit): edit.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
         case .writeSectors(let writes): writes.runs.contains { $0.source.isInSystem }
-        case .changeNVRAM: false
+        case .patchBytes, .changeNVRAM: false
         }
     }
 
@@ -53,7 +55,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
         case .editFile(let edit): edit.file.place == .esp
         case .copyFile(let copies): copies.place == .esp || copies.files.contains { $0.from.place == .esp }
-        case .writeSectors, .changeNVRAM: false
+        case .writeSectors, .patchBytes, .changeNVRAM: false
         }
     }
 }

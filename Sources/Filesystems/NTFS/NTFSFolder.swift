@@ -25,7 +25,9 @@ struct NTFSFolder {
         }
         let blockSize = try FilesystemError.parsing { () throws(ParsingError) in
             // INDEX_ROOT.type (a file name), index_block_size, and the header with offsets relative to itself.
-            guard try root.littleEndian(UInt32.self, at: 0) == 0x30 else { throw .invalid(what: "the index of a folder") }
+            guard try root.littleEndian(UInt32.self, at: 0) == 0x30 else {
+                throw .invalid(what: "the index of a folder")
+            }
             try collect(root, headerAt: 16, names)
             return Int(try root.littleEndian(UInt32.self, at: 8))
         }
