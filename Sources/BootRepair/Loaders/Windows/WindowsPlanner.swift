@@ -33,20 +33,13 @@ struct WindowsPlanner {
         }
         var changes: [(element: WindowsFinding.Element, volume: BootVolume)] = []
         var lost: [WindowsFinding.Element] = []
+        let known = knownPlaces(store.elements)
         for element in store.elements {
-            switch resolve(element) {
-            case .right: break
-            case .wrong(let volume): changes.append((element, volume))
-            case .lost: lost.append(element)
+            if let volume = place(of: element, known) {
+                if identity(of: volume) != element.names { changes.append((element, volume)) }
+            } else {
+                lost.append(element)
             }
-        }
-        // What could not be told from its own files may follow an element that named the same partition.
-        lost = lost.filter { element in
-            let twins = changes.filter { $0.element.names == element.names }.map(\.volume)
-            guard element.holders == nil, let volume = twins.first, twins.allSatisfy({ $0.number == volume.number })
-            else { return true }
-            changes.append((element, volume))
-            return false
         }
         if !changes.isEmpty { addStep(store, changes) }
         report(lost, of: store, name, matters: target.matters(firmware))
@@ -55,27 +48,38 @@ struct WindowsPlanner {
         }
     }
 
-    private enum Resolution {
-        case right
-        case wrong(BootVolume)
-        case lost
+    /// The partitions that were told by files, by the identifiers in the store: elements without a file of their own (the
+    /// hibernation file's device) follow those that name the same partition.
+    private func knownPlaces(_ elements: [WindowsFinding.Element]) -> [BCDPartition: Set<Int>] {
+        var known: [BCDPartition: Set<Int>] = [:]
+        for element in elements {
+            if let volume = placeByFile(of: element) { known[element.names, default: []].insert(volume.number) }
+        }
+        return known
     }
 
-    /// Compares the partition that an element names with this disk's table and with the files that must be there.
-    private func resolve(_ element: WindowsFinding.Element) -> Resolution {
-        let candidates = survey.volumes.filter { $0.logicalVolume == nil }
-        let exact = candidates.first { identity(of: $0) == element.names }
-        let near = exact ?? candidates.first { isNear(identity(of: $0), element.names) }
-        guard let holders = element.holders else {
-            if exact != nil { return .right }
-            return near.map { .wrong($0) } ?? .lost
-        }
-        if let near, holders.contains(near.number) { return exact == nil ? .wrong(near) : .right }
-        // An MBR partition that moved: another one may start where it was.
+    /// The partition of this disk that an element must name; `nil` if that cannot be told.
+    private func place(of element: WindowsFinding.Element, _ known: [BCDPartition: Set<Int>]) -> BootVolume? {
+        if element.holders?.isEmpty == false { return placeByFile(of: element) }
+        if let numbers = known[element.names], numbers.count == 1 { return numbers.first.flatMap(survey.volume) }
+        return namedVolume(element.names)
+    }
+
+    /// The partition that holds the file of an element; of several, the named one. An MBR partition may have moved, and
+    /// another one may start where it was: the file decides.
+    private func placeByFile(of element: WindowsFinding.Element) -> BootVolume? {
+        guard let holders = element.holders, !holders.isEmpty else { return nil }
+        if let named = namedVolume(element.names), holders.contains(named.number) { return named }
         guard holders.count == 1, let volume = survey.volume(holders[0]), identity(of: volume) != nil else {
-            return .lost
+            return nil
         }
-        return .wrong(volume)
+        return volume
+    }
+
+    /// The partition with these identifiers; else one of which only the disk's identifier differs.
+    private func namedVolume(_ names: BCDPartition) -> BootVolume? {
+        let candidates = survey.volumes.filter { $0.logicalVolume == nil }
+        return candidates.first { identity(of: $0) == names } ?? candidates.first { isNear(identity(of: $0), names) }
     }
 
     /// The identity by which a store names a partition of this disk.
