@@ -28,7 +28,7 @@ let fuzzers: [Target] =
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
                 "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "Imaging",
-                "SystemAccess", "BootRepair", "Appliance", "TestSupport", system,
+                "SystemAccess", "WindowsFiles", "BootRepair", "Appliance", "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -214,7 +214,7 @@ let package = Package(
             dependencies: [
                 "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
                 "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository", "Imaging",
-                "LinuxSystem", "SystemAccess", "TestSupport", system,
+                "LinuxSystem", "SystemAccess", "WindowsFiles", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers
 )
