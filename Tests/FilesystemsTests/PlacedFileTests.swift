@@ -47,7 +47,7 @@ struct PlacedFileTests {
             """)
         let disk = try BlockDevice(opening: image)
         let volume = try NTFSVolume(disk)
-        #expect(try volume.uncleanReason() == nil)
+        #expect(try volume.obstacleToChanges() == nil)
         let file = try #require(try volume.placedFile("\\windows\\SYSTEM32/Config/system", limit: 1 << 20))
         let fileIsThere = try file.bytes == contents && Self.gathered(file, disk) == contents
         #expect(fileIsThere)
@@ -115,6 +115,19 @@ struct PlacedFileTests {
             }
         }
         #expect(try reason { _ in } == nil)
+        // The flag that ntfsresize sets is no obstacle; an unfinished check is one.
+        func obstacle(_ flags: UInt16) throws -> String? {
+            var changed = bytes
+            let volume = Int(table.boot.mftCluster) * 4096 + 3 * Int(table.boot.recordSize)
+            var place = volume + Int(try bytes.littleEndian(UInt16.self, at: volume + 20))
+            while try bytes.littleEndian(UInt32.self, at: place) != 0x70 {
+                place += Int(try bytes.littleEndian(UInt32.self, at: place + 4))
+            }
+            changed.setLittleEndian(flags, at: place + 24 + 10)
+            return try NTFSVolume(MemoryDisk(changed)).obstacleToChanges()
+        }
+        #expect(try obstacle(0) == nil && obstacle(1) == nil)
+        #expect(try obstacle(0x4001) == "a check of it was begun and not ended")
         #expect(try reason { $0.setLittleEndian(0x4000 as UInt16, at: offset + 12) } == "encrypted")
         #expect(try reason { $0.setLittleEndian(0x0001 as UInt16, at: offset + 12) } == "compressed")
         #expect(try reason { $0.setLittleEndian(0x8000 as UInt16, at: offset + 12) } == "sparse")

@@ -70,7 +70,7 @@ extension Judge {
     /// A file found by its path lies inside the volume, at places that hold its bytes.
     static func placedFiles(_ reader: any BlockReader) throws {
         guard let volume = try? NTFSVolume(reader) else { return }
-        _ = try? volume.uncleanReason()
+        _ = try? volume.obstacleToChanges()
         for path in ["\\Windows\\System32\\config\\SYSTEM", "\\pagefile.sys", "\\hiberfil.sys"] {
             guard let file = try? volume.placedFile(path, limit: 1 << 20) else { continue }
             guard let places = file.places(of: 0..<file.bytes.count) else { throw Verdict("a file without places") }

@@ -16,11 +16,14 @@ package struct NTFSVolume: Sendable {
         mapper = try NTFSMapper(volume, boot)
     }
 
-    /// Why the structures on the disk are incomplete, as a sentence part: dirty, a log with changes, hibernated, fast
-    /// startup. `nil` if they are complete. Otherwise nothing on it may be changed: Windows goes on with its own state.
-    package func uncleanReason() throws(FilesystemError) -> String? {
+    /// Why nothing on it may be changed in place, as a sentence part: a log with changes, hibernated, fast startup.
+    /// Windows continues with its own state then. `nil` if there is no reason.
+    ///
+    /// The dirty flag alone is none: ntfsresize sets it, after emptying the log, so that Windows checks the volume at its
+    /// next start. A check does not change the contents of sound files.
+    package func obstacleToChanges() throws(FilesystemError) -> String? {
         if !mapper.table.mirroredRecords.isEmpty { return "its first file records are damaged" }
-        return try mapper.uncleanReason()
+        return try mapper.uncleanReason(acceptsDirtyFlag: true)
     }
 
     /// Whether there is a file or folder at a path.

@@ -87,7 +87,7 @@ struct WindowsVolumes {
         switch contents(of: volume) {
         case .fat(let fat)?: return try fat.placedFile(path, limit: limit).map { ($0, nil) }
         case .ntfs(let ntfs)?:
-            let obstacle = try ntfs.uncleanReason()
+            let obstacle = try ntfs.obstacleToChanges()
             return try ntfs.placedFile(path, limit: limit).map { ($0, obstacle) }
         case .unreadable(let reason)?: throw .damaged(reason)
         case nil: return nil
