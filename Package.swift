@@ -28,7 +28,7 @@ let fuzzers: [Target] =
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
                 "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "Imaging",
-                "SystemAccess", "BootFiles", "BootRepair", "Appliance", "TestSupport", system,
+                "SystemAccess", "BootFiles", "WindowsFiles", "BootRepair", "Appliance", "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -53,6 +53,7 @@ let package = Package(
 
         .target(name: "ByteParsing", swiftSettings: hostile),
         .target(name: "DiskModel", dependencies: ["ByteParsing"], swiftSettings: hostile),
+        .target(name: "WindowsFiles", dependencies: ["ByteParsing"], swiftSettings: hostile),
         .target(
             name: "LinuxSystem", dependencies: ["ByteParsing", "DiskModel", "CLinuxShims", system],
             swiftSettings: common),
@@ -104,7 +105,8 @@ let package = Package(
         .target(
             name: "BootRepair",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "BootFiles", "SystemAccess",
+                "ByteParsing", "DiskModel", "WindowsFiles", "LinuxSystem", "Filesystems", "DiskEditing", "BootFiles",
+                "SystemAccess",
                 system,
             ], swiftSettings: common),
         .target(
@@ -139,12 +141,15 @@ let package = Package(
             ], swiftSettings: common),
 
         .target(
-            name: "TestSupport", dependencies: ["DiskModel", "LinuxSystem", "ObjectStore", system],
+            name: "TestSupport", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", "ObjectStore", system],
             path: "Tests/TestSupport"),
         .testTarget(name: "ByteParsingTests", dependencies: ["ByteParsing"]),
         .testTarget(
             name: "DiskModelTests",
             dependencies: ["DiskModel", "TestSupport", "ByteParsing"]),
+        .testTarget(
+            name: "WindowsFilesTests",
+            dependencies: ["WindowsFiles", "ByteParsing", "LinuxSystem", "TestSupport", system], exclude: ["hives.py"]),
         .testTarget(
             name: "LinuxSystemTests",
             dependencies: ["LinuxSystem", "TestSupport", "DiskModel", system]),
@@ -196,7 +201,8 @@ let package = Package(
         .testTarget(
             name: "BootRepairTests",
             dependencies: [
-                "BootRepair", "BootFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem",
+                "BootRepair", "BootFiles", "WindowsFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel",
+                "LinuxSystem",
                 system,
             ],
             exclude: ["hostile.c"]),
@@ -215,8 +221,7 @@ let package = Package(
             dependencies: [
                 "BootFiles", "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems",
                 "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository",
-                "Imaging",
-                "LinuxSystem", "SystemAccess", "TestSupport", system,
+                "Imaging", "LinuxSystem", "SystemAccess", "WindowsFiles", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers
 )

@@ -37,6 +37,9 @@ struct BootRepairExecutor {
             try tree?.close()
         } catch { throw .system(error) }
         for write in writes { put(write) }
+        for step in plan.steps {
+            if case .patchBytes(let patches) = step.verb { patch(patches) }
+        }
         verify()
         for step in plan.steps {
             if case .changeNVRAM(let change) = step.verb { changeFirmware(change, step) }
@@ -103,7 +106,7 @@ struct BootRepairExecutor {
         case .removeFile(let removal): try remove(removal, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
         case .rebuildInitramfs(let rebuild): try rebuildInitramfs(rebuild, tree, log)
-        case .changeNVRAM: break
+        case .patchBytes, .changeNVRAM: break
         }
         return nil
     }

@@ -19,11 +19,15 @@ package struct BootRepairOptions: Sendable {
     package var machine: MachineRecord?
     /// Whether `machine` is the one that runs this, and the disk is attached to it by the kernel's name of the survey.
     package var isHere: Bool
+    /// The modaliases of the disk and of the devices above it in the machine that will start it, if that is another one;
+    /// `nil` for the running machine.
+    package var targetModaliases: [String]?
 
     /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
-        capturedDiskName: String? = nil, machine: MachineRecord? = nil, isHere: Bool = false
+        capturedDiskName: String? = nil, machine: MachineRecord? = nil, isHere: Bool = false,
+        targetModaliases: [String]? = nil
     ) {
         self.touchNVRAM = touchNVRAM
         self.firmware = firmware ?? machine?.firmware ?? .current
@@ -31,5 +35,6 @@ package struct BootRepairOptions: Sendable {
         self.capturedDiskName = capturedDiskName
         self.machine = machine
         self.isHere = isHere
+        self.targetModaliases = targetModaliases
     }
 }

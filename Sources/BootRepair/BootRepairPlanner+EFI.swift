@@ -13,6 +13,9 @@ extension BootRepairPlanner {
             return
         }
         switch esp.fallback {
+        case .foreign(let owner) where owner == loader?.label:
+            draft.alreadyRight.append(
+                "the fallback loader \(ESPSurvey.fallbackPath) is \(owner), of another version")
         case .foreign(let owner):
             draft.find(
                 .fallbackForeign, "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner)",
@@ -63,7 +66,7 @@ extension BootRepairPlanner {
                     + (options.inRecoveryEnvironment ? " (as requested)" : " (they are changed only from the medium)"))
             return
         }
-        let isForeign = if case .foreign = esp.fallback { true } else { false }
+        let isForeign = if case .foreign(let owner) = esp.fallback { owner != loader.label } else { false }
         guard survey.tableKind == .gpt else {
             draft.alreadyRight.append("the firmware's boot entries are left alone: the disk has no GPT")
             return

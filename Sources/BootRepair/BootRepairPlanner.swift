@@ -71,7 +71,7 @@ struct BootRepairPlanner {
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .removeFile, .writeSectors, .rebuildInitramfs: return nil
+        case .editFile, .removeFile, .writeSectors, .rebuildInitramfs, .patchBytes: return nil
         }
     }
 

@@ -88,6 +88,7 @@ struct BootSurveyor {
         } else {
             survey.findings = try findings(survey, esp, system: nil, tree: nil)
         }
+        if candidates.isEmpty { survey.access = accessToESP(survey) }
         if survey.access == .loopDevices {
             survey.accessProblem =
                 survey.disk.kernelName == nil
@@ -95,6 +96,14 @@ struct BootSurveyor {
         } else if survey.access == .none, !candidates.isEmpty {
             survey.accessProblem = problems.first?.sentence
         }
+    }
+
+    /// Without a Linux system, nothing was mounted: the EFI system partition of Windows may still be written.
+    private func accessToESP(_ survey: SystemBootSurvey) -> SystemBootSurvey.Access {
+        guard survey.kernelMountsFAT, let esp = survey.volumes.first(where: \.isESP),
+            let node = try? VolumeNode.make(esp, of: disk, readOnly: true)
+        else { return .none }
+        return node.isPartition ? .partitionNodes : .loopDevices
     }
 
     private static func noSystem(on volumes: [BootVolume]) -> Finding {

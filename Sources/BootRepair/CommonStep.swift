@@ -47,11 +47,11 @@ extension BootRepairStep {
     static func makeFallback(_ loader: PlannedLoader, replacing: Bool) -> BootRepairStep {
         let from = "\\EFI\\\(loader.folder)"
         var files = [
-            FileCopies.Copy(from: TreePath(.esp, "EFI/\(loader.folder)/\(loader.name)"), to: "EFI/BOOT/BOOTX64.EFI")
+            FileCopies.Copy(from: TreePath(.esp, "\(loader.folderPath)/\(loader.name)"), to: "EFI/BOOT/BOOTX64.EFI")
         ]
         files += loader.companions.map { name in
             FileCopies.Copy(
-                from: TreePath(.esp, "EFI/\(loader.folder)/\(name)"), to: "EFI/BOOT/\(name)", isRequired: false)
+                from: TreePath(.esp, "\(loader.folderPath)/\(name)"), to: "EFI/BOOT/\(name)", isRequired: false)
         }
         return BootRepairStep(
             CommonStep.makeFallback(from: from, loader: loader.name, replacing: replacing),

@@ -2,10 +2,12 @@
 
 /// The loader on the EFI system partition to be started by UEFI firmware.
 package struct PlannedLoader: Equatable, Sendable {
-    /// The folder below `\EFI`.
+    /// The folder below `\EFI`, with backslashes if it is a path: `Microsoft\Boot`.
     package var folder: String
     /// The file in it.
     package var name: String
+    /// Its name in the firmware's menu.
+    package var label: String
     /// Files beside it that its copy needs too, if they exist.
     package var companions: [String]
     /// Whether a step of the plan writes it.
@@ -24,4 +26,6 @@ package struct PlannedLoader: Equatable, Sendable {
 
     /// Its path with backslashes.
     package var path: String { "\\EFI\\\(folder)\\\(name)" }
+    /// The path of its folder in the EFI system partition, with slashes.
+    var folderPath: String { "EFI/" + folder.split(separator: "\\").joined(separator: "/") }
 }

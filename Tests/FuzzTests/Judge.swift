@@ -45,12 +45,14 @@ struct Judge: Sendable {
             Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
             Judge(name: "partclone", run: partclone), Judge(name: "initramfs", run: initramfs),
             Judge(name: "program", run: efiProgram), Judge(name: "modules", run: kernelModules),
+            Judge(name: "hive", run: systemHive), Judge(name: "bcd", run: bootStore),
         ]
 
     /// A volume of any kind.
     static func volume(_ reader: any BlockReader) throws {
         let (info, map) = try VolumeIdentifier.survey(reader)
         try check(info, map, byteCount: reader.byteCount)
+        if info.kind == .ntfs { try placedFiles(reader) }
         guard info.kind == .ntfs, info.mapSource == .allocationStructures else { return }
         let (rest, part) = try VolumeIdentifier.survey(reader, skipPageFiles: true)
         try check(rest, part, byteCount: reader.byteCount)

@@ -5,7 +5,7 @@ import DiskModel
 package enum BootLoaders {
     /// In planning order: the tools of a loader's platforms run before its menu is written.
     package static let table = Registry<any BootLoader>([
-        GrubBIOS(), GrubEFI(), GrubMenu(), SystemdBoot(), UnifiedKernels(), Extlinux(),
+        GrubBIOS(), GrubEFI(), GrubMenu(), SystemdBoot(), UnifiedKernels(), Extlinux(), WindowsBootManager(),
     ])
 
     static func named(_ name: String) -> (any BootLoader)? { table.rows.first { $0.name == name } }

@@ -16,6 +16,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case writeSectors(SectorWrites)
     /// Makes a new initramfs by the installed system's generator.
     case rebuildInitramfs(InitramfsRebuild)
+    /// Replaces bytes inside of files in place, once everything is unmounted.
+    case patchBytes(BytePatches)
     /// Changes the firmware's boot entries, as the last stage.
     case changeNVRAM(NVRAMChange)
 
@@ -32,7 +34,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var stage: Stage {
         switch self {
         case .runTool, .editFile, .copyFile, .removeFile, .rebuildInitramfs: .tree
-        case .writeSectors: .disk
+        case .writeSectors, .patchBytes: .disk
         case .changeNVRAM: .firmware
         }
     }
@@ -53,7 +55,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .removeFile(let removal): removal.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
         case .writeSectors(let writes): writes.runs.contains { $0.source.isInSystem }
-        case .changeNVRAM: false
+        case .patchBytes, .changeNVRAM: false
         }
     }
 
@@ -62,7 +64,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
         case .editFile, .copyFile, .removeFile: uses(.esp)
-        case .writeSectors, .changeNVRAM, .rebuildInitramfs: false
+        case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }
 
@@ -71,7 +73,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(_, let otherwise): otherwise?.needsExtendedBoot == true
         case .editFile, .copyFile, .removeFile: uses(.extendedBoot)
-        case .writeSectors, .changeNVRAM, .rebuildInitramfs: false
+        case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }
 
@@ -81,7 +83,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .editFile(let edit): edit.file.place == place
         case .removeFile(let removal): removal.file.place == place
         case .copyFile(let copies): copies.place == place || copies.files.contains { $0.from.place == place }
-        case .runTool, .writeSectors, .changeNVRAM, .rebuildInitramfs: false
+        case .runTool, .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }
 }

@@ -16,6 +16,8 @@ package enum FilesystemError: Error, Sendable, CustomStringConvertible {
     case wrongKind(path: String, isFolder: Bool)
     /// The file is larger than the caller allowed, in bytes.
     case tooLarge(path: String, byteCount: UInt64, limit: Int)
+    /// The file's bytes cannot be changed in place, because of the way in which it is stored.
+    case unchangeable(path: String, reason: String)
 
     /// One sentence for messages.
     package var description: String {
@@ -28,6 +30,7 @@ package enum FilesystemError: Error, Sendable, CustomStringConvertible {
             "\(path) is \(isFolder ? "a folder, not a file" : "a file, not a folder")"
         case .tooLarge(let path, let byteCount, let limit):
             "\(path) has \(byteCount) bytes, more than the \(limit) that were expected at most"
+        case .unchangeable(let path, let reason): "\(path) cannot be changed in place: it is \(reason)"
         }
     }
 

@@ -12,6 +12,7 @@ struct NTFSAttribute {
         case indexRoot = 0x90
         case indexAllocation = 0xA0
         case bitmap = 0xB0
+        case reparsePoint = 0xC0
     }
 
     /// The place of its bytes.

@@ -46,12 +46,13 @@ struct NTFSMapper {
     // MARK: State
 
     /// Why the structures on the disk are incomplete, as a sentence part; `nil` if they are complete.
-    func uncleanReason() throws(FilesystemError) -> String? {
+    /// - Parameter acceptsDirtyFlag: whether a check by Windows at its next start is no reason.
+    func uncleanReason(acceptsDirtyFlag: Bool = false) throws(FilesystemError) -> String? {
         // Windows NT 4, Windows 2000, and all later ones.
         guard ["1.2", "3.0", "3.1"].contains(version) else { return "its version \(version) is not known" }
-        if flags & 1 != 0 { return "it is marked dirty" }  // VOLUME_IS_DIRTY
+        if flags & 1 != 0, !acceptsDirtyFlag { return "it is marked dirty" }  // VOLUME_IS_DIRTY
         if flags & 0x4000 != 0 { return "a check of it was begun and not ended" }  // VOLUME_CHKDSK_UNDERWAY
-        if flags & ~Self.harmlessFlags != 0 {
+        if flags & ~(Self.harmlessFlags | 1) != 0 {
             return "its flags 0x\(String(flags, radix: 16)) say that Windows has something to finish on it"
         }
         if let problem = try NTFSLogFile.problem(try contents(of: .logFile)) { return problem }
@@ -61,7 +62,7 @@ struct NTFSMapper {
     /// Windows records in hiberfil.sys (PO_MEMORY_IMAGE.Signature) that it will resume with
     /// its old state of the volume.
     private func hibernationReason() throws(FilesystemError) -> String? {
-        let folder = try NTFSRootFolder(table, lookingFor: ["hiberfil.sys"])
+        let folder = try NTFSFolder(table, lookingFor: ["hiberfil.sys"])
         guard let record = try folder.record("hiberfil.sys") else { return nil }
         guard let data = try table.stream(of: record, .data) else { throw .damaged("hiberfil.sys has no contents") }
         // ntfs-3g's rule: a file this short belongs to a system on another volume.
@@ -125,7 +126,7 @@ struct NTFSMapper {
 
     /// See `NTFSFilesystem.pageFileRanges`.
     func pageFileRanges(in map: AllocationMap) throws(FilesystemError) -> [ByteRange] {
-        let folder = try NTFSRootFolder(table, lookingFor: Set(Self.pageFiles))
+        let folder = try NTFSFolder(table, lookingFor: Set(Self.pageFiles))
         let others = AllocationMap(byteCount: volume.byteCount, unsorted: try systemRanges())
         var result: [ByteRange] = []
         for name in Self.pageFiles {

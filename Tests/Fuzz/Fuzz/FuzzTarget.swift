@@ -87,6 +87,26 @@ struct FuzzTarget {
             FuzzTarget(name: "journal", fixtures: [("journal", { [] }, { _ in try .journal() })]),
             FuzzTarget(name: "fstab", text: ({ $0 }, { [Array(Samples.fstab.utf8)] })),
             FuzzTarget(name: "grub", text: ({ $0 }, { [Array(Samples.grub.utf8)] })),
+            FuzzTarget(
+                name: "hive",
+                fixtures: [
+                    (
+                        "hive", { WindowsFixture.system([("storahci", 0, nil), ("stornvme", 3, 3)]) },
+                        HostileFixture.hive
+                    )
+                ], isTraced: false),
+            FuzzTarget(
+                name: "bcd",
+                fixtures: [
+                    (
+                        "bcd",
+                        {
+                            let device = WindowsFixture.device(start: 1 << 20, signature: 7)
+                            return WindowsFixture.store(
+                                manager: WindowsFixture.device(partition: .zero, disk: .zero), system: device)
+                        }, HostileFixture.hive
+                    )
+                ], isTraced: false),
             FuzzTarget(name: "nvram", text: ({ $0 }, { Samples.bootEntries.map { Array($0.utf8) } })),
             FuzzTarget(name: "initramfs", text: ({ $0 }, { BootFileSamples.initramfs })),
             FuzzTarget(name: "program", text: ({ $0 }, { [BootFileSamples.program] })),
@@ -166,6 +186,17 @@ extension HostileFixture {
         var reader = fixture.reader
         try fixture.mend(&reader)
         fixture.bytes = try reader.current(0..<fixture.bytes.count)
+        return fixture
+    }
+
+    /// A registry hive, whose checksum is corrected.
+    static func hive(_ bytes: [UInt8]) throws -> HostileFixture {
+        var fixture = HostileFixture(bytes, areas: [0..<512, 4096..<bytes.count])
+        fixture.mend = { reader in
+            var head = try reader.current(0..<512)
+            HiveMaker.correct(&head)
+            reader.patches.append((508, Array(head[508...])))
+        }
         return fixture
     }
 

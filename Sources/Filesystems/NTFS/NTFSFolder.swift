@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import ByteParsing
 
-/// The files named in the root folder (INDEX_ROOT, INDEX_BLOCK, INDEX_ENTRY and FILE_NAME_ATTR of ntfs-3g's layout.h).
-struct NTFSRootFolder {
+/// Files named in a folder (INDEX_ROOT, INDEX_BLOCK, INDEX_ENTRY and FILE_NAME_ATTR of ntfs-3g's layout.h).
+struct NTFSFolder {
     /// Some 600,000 names.
     private static let limit: UInt64 = 64 << 20
 
@@ -10,17 +10,24 @@ struct NTFSRootFolder {
     /// Record numbers and sequence numbers of the requested files, by their lower-case names.
     private var found: [String: (record: UInt64, sequenceNumber: UInt16)] = [:]
 
-    /// Searches for files.
+    /// Searches for files in the root folder.
     /// - Parameter names: in lower case, ASCII only.
     init(_ table: NTFSMasterFileTable, lookingFor names: Set<String>) throws(FilesystemError) {
+        try self.init(table, try table.record(.rootFolder), lookingFor: names)
+    }
+
+    /// Searches for files in a folder.
+    /// - Parameter names: in lower case, ASCII only.
+    init(_ table: NTFSMasterFileTable, _ folder: NTFSRecord, lookingFor names: Set<String>) throws(FilesystemError) {
         self.table = table
-        let folder = try table.record(.rootFolder)
         guard folder.isFolder, let root = try table.stream(of: folder, .indexRoot, name: "$I30")?.resident else {
-            throw .damaged("its root folder has no index")
+            throw .damaged("a folder has no index")
         }
         let blockSize = try FilesystemError.parsing { () throws(ParsingError) in
             // INDEX_ROOT.type (a file name), index_block_size, and the header with offsets relative to itself.
-            guard try root.littleEndian(UInt32.self, at: 0) == 0x30 else { throw .invalid(what: "its root folder") }
+            guard try root.littleEndian(UInt32.self, at: 0) == 0x30 else {
+                throw .invalid(what: "the index of a folder")
+            }
             try collect(root, headerAt: 16, names)
             return Int(try root.littleEndian(UInt32.self, at: 8))
         }
@@ -30,7 +37,7 @@ struct NTFSRootFolder {
         guard (512...65536).contains(blockSize), blockSize.nonzeroBitCount == 1,
             blocks.byteCount % UInt64(blockSize) == 0, blocks.byteCount <= Self.limit,
             let bitmap = try table.stream(of: folder, .bitmap, name: "$I30")
-        else { throw .damaged("the index of its root folder is not valid") }
+        else { throw .damaged("the index of a folder is not valid") }
         // All used blocks, in the order of their places: no tree to follow, so no cycle is possible.
         let count = Int(blocks.byteCount) / blockSize
         let bits = try bitmap.read(at: 0, count: (count + 7) / 8)
@@ -41,6 +48,9 @@ struct NTFSRootFolder {
             }
         }
     }
+
+    /// The requested names that the folder has.
+    var names: Set<String> { Set(found.keys) }
 
     /// The record of a file; `nil` if no file has that name.
     func record(_ name: String) throws(FilesystemError) -> NTFSRecord? {

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
+import SystemAccess
+
+/// Windows: its boot manager, the boot configuration store, and the storage drivers that must start with the system.
+/// Everything is changed in place, by a few bytes: no driver for NTFS and no writer of hives is needed.
+struct WindowsBootManager: BootLoader {
+    let name = "windows"
+
+    /// The name of its firmware boot entry.
+    static let label = "Windows Boot Manager"
+    /// Its folder below `\EFI`, and the file that firmware starts.
+    static let (folder, file) = ("Microsoft\\Boot", "bootmgfw.efi")
+
+    func survey(_ scene: BootScene) throws(BootRepairError) -> WindowsFinding? {
+        var surveyor = WindowsSurveyor(scene.disk, scene.volumes)
+        guard var finding = surveyor.survey() else { return nil }
+        if let name = VolumeNode.kernelName(of: scene.disk) {
+            finding.modaliases = DiskDirectory().modaliases(of: name)
+        }
+        return finding
+    }
+
+    func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
+        guard let finding = target.survey.findings[self] else { return LoaderPlan() }
+        var planner = WindowsPlanner(target, finding)
+        planner.planStores()
+        planner.planDrivers()
+        planner.planLoader()
+        return planner.plan
+    }
+
+    func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? {
+        var surveyor = WindowsSurveyor(disk, volumes)
+        guard let finding = surveyor.survey() else { return "Windows cannot be found any more" }
+        for store in finding.stores {
+            if let problem = store.problem { return "\(store.path) on partition \(store.partition): \(problem)" }
+        }
+        return nil
+    }
+}
