@@ -6,8 +6,6 @@ package struct PlannedLoader: Equatable, Sendable {
     package var folder: String
     /// The file in it.
     package var name: String
-    /// Its name in the firmware's menu.
-    package var label: String
     /// Files beside it that its copy needs too, if they exist.
     package var companions: [String]
     /// Whether a step of the plan writes it.
