@@ -105,6 +105,11 @@ let package = Package(
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess", system,
             ], swiftSettings: common),
         .target(
+            name: "Customization",
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", system,
+            ], swiftSettings: common),
+        .target(
             name: "Appliance",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", "NBD",
@@ -119,7 +124,7 @@ let package = Package(
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
                 "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize",
                 "Imaging",
-                "BootRepair", "SystemAccess", "Appliance", "JobModel", system,
+                "BootRepair", "Customization", "SystemAccess", "Appliance", "JobModel", system,
             ], swiftSettings: common),
         .target(
             name: "RecoveryInit",
@@ -193,6 +198,12 @@ let package = Package(
                 "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
             ],
             exclude: ["hostile.c"]),
+        .testTarget(
+            name: "CustomizationTests",
+            dependencies: [
+                "Customization", "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem",
+                system,
+            ]),
         .testTarget(
             name: "OperationsTests",
             dependencies: [
