@@ -135,7 +135,8 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "NBD",
-                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit",
+                "Emulator", "DiskImages", "BootRepair", "Customization", "Appliance", "JobModel", "Operations",
+                "RecoveryInit",
                 "CEarlyBoot", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),

@@ -71,7 +71,10 @@ enum IdentityFiles {
             "/var/lib/puppet/ssl",
             "Puppet has the captured machine's certificate: remove /var/lib/puppet/ssl and sign a new one"
         ),
-        ("/etc/salt/minion_id", "Salt has the captured machine's minion id and key: /etc/salt/minion_id, /etc/salt/pki"),
+        (
+            "/etc/salt/minion_id",
+            "Salt has the captured machine's minion id and key: /etc/salt/minion_id, /etc/salt/pki"
+        ),
         ("/etc/chef/client.pem", "Chef has the captured machine's key: register the node again"),
         (
             "/etc/pki/consumer/cert.pem",
@@ -94,6 +97,9 @@ enum IdentityFiles {
             "/etc/dropbear/initramfs",
             "the SSH host keys of dropbear in the initramfs (/etc/dropbear/initramfs) are the captured machine's"
         ),
-        ("/etc/postfix/main.cf", "Postfix may have the captured machine's name: check myhostname in /etc/postfix/main.cf"),
+        (
+            "/etc/postfix/main.cf",
+            "Postfix may have the captured machine's name: check myhostname in /etc/postfix/main.cf"
+        ),
     ]
 }

@@ -15,7 +15,8 @@ extension IdentityPlanner {
         planNVMe()
         for path in Set(survey.cardNames.map(\.path)).sorted() {
             let names = survey.cardNames.filter { $0.path == path }.map(\.name)
-            draft.byHand.append("\(path) names network cards (\(names.joined(separator: ", "))): check that this machine has them")
+            draft.byHand.append(
+                "\(path) names network cards (\(names.joined(separator: ", "))): check that this machine has them")
         }
         if draft.steps.allSatisfy({ $0.part != .network }), survey.cardNames.isEmpty {
             draft.alreadyRight.append("there are no DHCP leases or names bound to network cards")

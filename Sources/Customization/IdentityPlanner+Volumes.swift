@@ -87,7 +87,9 @@ extension IdentityPlanner {
         }
         for program in survey.programs where program.volumes.contains(volume.number) {
             if program.isKernel { return "\(program.path) names it, and cannot be rewritten" }
-            if let obstacle = obstacleToPrograms { return "\(program.path) names it, and is not made anew here: \(obstacle)" }
+            if let obstacle = obstacleToPrograms {
+                return "\(program.path) names it, and is not made anew here: \(obstacle)"
+            }
         }
         if isInInitramfs(volume) {
             if let kernel = survey.programs.first(where: \.isKernel) {
@@ -151,7 +153,8 @@ extension IdentityPlanner {
             add(
                 .uuids, "run the installed system's `\(command.joined(separator: " "))`",
                 .runTool(
-                    ToolRun(command, success: .needed(consequence: "the initramfs may name identifiers that are gone"))))
+                    ToolRun(command, success: .needed(consequence: "the initramfs may name identifiers that are gone")))
+            )
         }
     }
 
@@ -160,7 +163,9 @@ extension IdentityPlanner {
     mutating func planGroups() {
         var groups: [String: Set<Int>] = [:]
         for volume in survey.volumes {
-            guard let logical = volume.logicalVolume, let name = logical.name.split(separator: "/").first else { continue }
+            guard let logical = volume.logicalVolume, let name = logical.name.split(separator: "/").first else {
+                continue
+            }
             groups[String(name), default: []].insert(logical.partition)
         }
         guard !groups.isEmpty else {

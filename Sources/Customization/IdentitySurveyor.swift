@@ -161,7 +161,9 @@ struct IdentitySurveyor {
         while let start = ByteSearch.first(mark, in: rest) {
             let id = bytes[(start + mark.count)...].prefix(7)
             if id.count == 7, id.last == UInt8(ascii: "-"),
-                id.dropLast().allSatisfy({ Character(UnicodeScalar($0)).isLetter || Character(UnicodeScalar($0)).isNumber })
+                id.dropLast().allSatisfy({
+                    Character(UnicodeScalar($0)).isLetter || Character(UnicodeScalar($0)).isNumber
+                })
             {
                 return true
             }

@@ -62,7 +62,8 @@ package struct IdentityRequest: Equatable, Sendable, CustomStringConvertible {
             } else {
                 let known = IdentityPart.allCases.map { $0 == .hostname ? "hostname:NAME" : $0.rawValue }
                 throw IdentityRequestError(
-                    "\"\(word)\" is no part of an identity. The parts are \(known.joined(separator: ", ")), and standard")
+                    "\"\(word)\" is no part of an identity. The parts are \(known.joined(separator: ", ")), and standard"
+                )
             }
         }
     }

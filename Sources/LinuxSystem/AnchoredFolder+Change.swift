@@ -126,6 +126,7 @@ extension AnchoredFolder {
         }
         let parentPath = whole.removingLastComponent().string
         return Place(
-            folder: try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory]), name: name.string)
+            folder: try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory]), name: name.string
+        )
     }
 }

@@ -27,7 +27,7 @@ extension RestoreOperation {
         guard job.repairsBoot != false, job.only == nil,
             manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty
         else { return .notNeeded }
-        return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
+        return job.repairsBoot ?? (SystemFacts.isRecoveryEnvironment || job.changesIdentifiers) ? .done : .leftOut
     }
 
     /// Makes the restored system boot here. A failure leaves the data complete, and is reported with the command that

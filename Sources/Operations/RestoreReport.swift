@@ -2,6 +2,7 @@
 import BootRepair
 import ByteParsing
 import Codecs
+import Customization
 import DiskModel
 import FilesystemResize
 import Filesystems
@@ -28,6 +29,10 @@ package struct RestoreReport: Encodable {
     package var writtenByteCount: UInt64 = 0
     package var resumedFrom: UInt64?
     package var bootRepair: Repair?
+    /// The new identity; `nil` if none was asked for.
+    package var identity: IdentityReport?
+    /// The hooks that ran; `nil` without hooks.
+    package var hooks: [HookResult]?
     package var warnings: [String]
     package var incomplete: [String] = []
     package var damage: [String] = []
@@ -47,7 +52,7 @@ package struct RestoreReport: Encodable {
     package var confirmation: String?
 
     private enum CodingKeys: String, CodingKey {
-        case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, warnings
-        case incomplete, damage, lost, lostFiles, source, advice, seconds
+        case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, identity
+        case hooks, warnings, incomplete, damage, lost, lostFiles, source, advice, seconds
     }
 }

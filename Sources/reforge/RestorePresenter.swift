@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Customization
 import DiskModel
 import Imaging
 import JobModel
@@ -49,6 +50,9 @@ struct RestorePresenter {
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
             for finding in report.damage { Console.message("damage: \(finding)") }
             for line in report.lossLines(job.disk) { Console.message(line) }
+            for change in report.identity?.changed ?? [] { Console.message("new identity: \(change)") }
+            for sentence in report.identity?.byHand ?? [] { Console.message("in the started system: \(sentence)") }
+            for hook in report.hooks ?? [] { Console.message("hook \(hook.name): \(hook.ending)") }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             try Console.result(
                 "\(job.isDelta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(job.disk) in "
