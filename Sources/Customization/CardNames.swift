@@ -9,10 +9,8 @@ enum CardNames {
         ("/etc/sysconfig/network-scripts", [""]), ("/etc/systemd/network", [".link", ".network", ".netdev"]),
         ("/etc/network", ["interfaces"]), ("/etc/network/interfaces.d", [""]), ("/etc/sysconfig/network", [""]),
     ]
-    private static let keys = [
-        "macaddress", "mac-address", "cloned-mac-address", "hwaddr", "macaddr", "permanentmacaddress", "hwaddress",
-        "interface-name", "device", "originalname", "iface",
-    ]
+    /// Keys whose value is an interface's name. MAC addresses are recognized by their form.
+    private static let keys = ["interface-name", "device", "originalname", "name", "iface"]
     private static let most = 64
 
     static func found(in anchor: borrowing AnchoredFolder) -> [IdentitySurvey.CardName] {

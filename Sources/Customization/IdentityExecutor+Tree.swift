@@ -9,7 +9,7 @@ extension IdentityExecutor {
     /// Executes the steps on the mounted system.
     mutating func changeTree() throws(SystemCallError) {
         let steps = plan.steps.filter { !$0.verb.isOfVolumes }
-        let hasRecord = !plan.volumeChanges.isEmpty || !plan.unfinished.isEmpty
+        let hasRecord = !plan.volumeChanges.isEmpty || plan.hasRecord
         guard !steps.isEmpty || hasRecord || !physicalVolumes.isEmpty else { return }
         let tree = try opened()
         do throws(SystemCallError) {

@@ -27,7 +27,7 @@ struct IdentityExecutor {
     }
 
     mutating func execute() throws(BootRepairError) -> IdentityOutcome {
-        guard !plan.steps.isEmpty else { return outcome }
+        guard !plan.steps.isEmpty || plan.hasRecord else { return outcome }
         try checkDisk()
         do throws(SystemCallError) {
             if !plan.volumeChanges.isEmpty { try writeRecord() }

@@ -57,8 +57,10 @@ package struct IdentityPlan: Encodable, Equatable, Sendable, CustomStringConvert
     package var byHand: [String]
     /// What was asked for and cannot be done here, a sentence each.
     package var pending: [String]
-    /// The pairs of an interrupted change.
+    /// The pairs of an interrupted change that did reach their volumes: only references are left.
     package var unfinished: [IdentifierChange]
+    /// Whether the system holds the record of an interrupted change.
+    package var hasRecord: Bool
 
     private enum CodingKeys: String, CodingKey {
         case disk, systemName, steps, alreadyRight, warnings, byHand, pending
@@ -71,7 +73,13 @@ package struct IdentityPlan: Encodable, Equatable, Sendable, CustomStringConvert
         systemName = survey.system?.name
         mounts = survey.mounts
         esp = survey.esp
-        unfinished = survey.unfinished
+        hasRecord = !survey.unfinished.isEmpty
+        unfinished = survey.unfinished.filter { pair in
+            func isHere(_ identifier: String) -> Bool {
+                survey.volumes.contains { $0.uuid?.lowercased() == identifier.lowercased() }
+            }
+            return isHere(pair.new) && !isHere(pair.old)
+        }
         (steps, alreadyRight, warnings, byHand, pending) = ([], [], [], [], [])
     }
 

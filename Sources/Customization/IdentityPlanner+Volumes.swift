@@ -27,7 +27,7 @@ extension IdentityPlanner {
                 .uuids, "give \(change.place) (\(change.kind.rawValue)) a new identifier (\(change.change))",
                 .changeVolume(change))
         }
-        let all = survey.unfinished + changes.map(\.change)
+        let all = draft.unfinished + changes.map(\.change)
         guard !all.isEmpty else { return }
         for text in survey.texts where !IdentityFiles.embedded.contains(text.path) {
             let present = IdentifierText.present(all, in: text.bytes)
@@ -55,7 +55,10 @@ extension IdentityPlanner {
 
     /// The change of a volume; `nil` if there is no way, with a remark.
     private mutating func planned(_ volume: BootVolume) -> VolumeChange? {
-        guard let old = volume.uuid, !old.isEmpty, let fresh = survey.fresh[volume.number] else { return nil }
+        guard let old = volume.uuid, !old.isEmpty, let fresh = survey.fresh[volume.number],
+            // It got its new identifier before the interruption.
+            !draft.unfinished.contains(where: { $0.new.lowercased() == old.lowercased() })
+        else { return nil }
         guard let method = VolumeChange.method(for: volume.kind) else {
             if volume.kind != .lvm, volume.kind != .unknown {
                 draft.warnings.append(
@@ -105,13 +108,16 @@ extension IdentityPlanner {
         return nil
     }
 
-    // MARK: initramfs
+}
 
+// MARK: initramfs, LVM, GRUB's core image
+
+extension IdentityPlanner {
     private var hasInitramfs: Bool { survey.system?.kernels.contains { $0.initramfs != nil } == true }
 
     /// Why the system's programs cannot work on its disk here, as a sentence part.
     private var obstacleToPrograms: String? {
-        survey.obstacleToTools ?? (survey.disk.kernelName == nil ? "the disk is a file" : nil)
+        survey.obstacleToTools ?? survey.obstacleToDisk ?? (survey.disk.kernelName == nil ? "the disk is a file" : nil)
     }
 
     private var obstacleToInitramfs: String? {
@@ -148,7 +154,7 @@ extension IdentityPlanner {
         let isNeeded = changes.contains { change in
             survey.volumes.first { $0.number == change.number }.map(isInInitramfs) == true
         }
-        guard hasInitramfs, isNeeded || !survey.unfinished.isEmpty, obstacleToInitramfs == nil else { return }
+        guard hasInitramfs, isNeeded || !draft.unfinished.isEmpty, obstacleToInitramfs == nil else { return }
         for command in initramfsCommands {
             add(
                 .uuids, "run the installed system's `\(command.joined(separator: " "))`",
@@ -158,21 +164,12 @@ extension IdentityPlanner {
         }
     }
 
-    // MARK: LVM and GRUB's core image
-
     mutating func planGroups() {
-        var groups: [String: Set<Int>] = [:]
-        for volume in survey.volumes {
-            guard let logical = volume.logicalVolume, let name = logical.name.split(separator: "/").first else {
-                continue
-            }
-            groups[String(name), default: []].insert(logical.partition)
-        }
-        guard !groups.isEmpty else {
+        guard !survey.groups.isEmpty else {
             draft.alreadyRight.append("there is no group of LVM that lies on this disk alone")
             return
         }
-        for (name, partitions) in groups.sorted(by: { $0.key < $1.key }) {
+        for (name, partitions) in survey.groups.sorted(by: { $0.key < $1.key }) {
             guard partitions.count == 1, let partition = partitions.first else {
                 draft.pending.append("the group \(name) keeps its ids: it has several physical volumes")
                 continue
@@ -224,7 +221,7 @@ extension IdentityPlanner {
             if case .renewGroup = step.verb { return true }
             return false
         }
-        let changes = draft.volumeChanges.map(\.change) + survey.unfinished
+        let changes = draft.volumeChanges.map(\.change) + draft.unfinished
         guard survey.hasBIOSGrub, renewsGroup && bootsFromGroup || isEmbedded(changes), let grubInstall,
             obstacleToGrubInstall == nil, let name = survey.disk.kernelName
         else { return }

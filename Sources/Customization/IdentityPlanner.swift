@@ -26,13 +26,15 @@ struct IdentityPlanner {
             return draft
         }
         for problem in survey.mountProblems {
-            let matters = ["/etc", "/boot", "/var", "/usr"].contains { problem.path == $0 }
+            let matters =
+                ["/etc", "/boot", "/efi", "/var", "/usr"].contains { problem.path == $0 }
+                || problem.path.hasPrefix("/boot/")
             let sentence = "\(problem.path) could not be mounted, and keeps what it holds: \(problem.reason)"
             if matters { draft.pending.append(sentence) } else { draft.warnings.append(sentence) }
         }
         let parts = request.parts
         // The volumes first: their references are in files that other parts rewrite, too.
-        if parts.contains(.uuids) || !survey.unfinished.isEmpty { planVolumes(renews: parts.contains(.uuids)) }
+        if parts.contains(.uuids) || !draft.unfinished.isEmpty { planVolumes(renews: parts.contains(.uuids)) }
         if parts.contains(.lvm) { planGroups() }
         if parts.contains(.uuids) || parts.contains(.lvm) { planLoader() }
         if parts.contains(.hostname), let name = request.hostname { planHostname(name) }

@@ -50,6 +50,8 @@ package struct IdentitySurvey: Sendable {
     package var volumes: [BootVolume]
     /// The reasons for which volumes must keep their identifiers, as sentence parts, by their numbers.
     package var obstacles: [Int: String] = [:]
+    /// The groups of LVM that lie on this disk alone, with the partitions of their physical volumes.
+    package var groups: [String: Set<Int>] = [:]
     /// Whether block 0 starts GRUB.
     package var hasBIOSGrub = false
     package var system: InstalledSystem?
@@ -69,6 +71,8 @@ package struct IdentitySurvey: Sendable {
     package var tools: Set<String> = []
     /// Why the system's programs cannot run; `nil` if they can.
     package var obstacleToTools: String?
+    /// Why the system's programs do not recognize its disk here; `nil` if they do.
+    package var obstacleToDisk: String?
     /// Programs of this machine.
     package var ownTools: Set<String> = []
     package var cardNames: [CardName] = []

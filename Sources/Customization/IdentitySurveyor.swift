@@ -19,6 +19,9 @@ struct IdentitySurveyor {
         (survey.diskGUID, survey.diskSignature) = (boot.diskGUID, boot.diskSignature)
         survey.systemProblem = boot.systemProblem
         survey.esp = boot.esp?.partition
+        if boot.access != .partitionNodes {
+            survey.obstacleToDisk = boot.accessProblem ?? "this kernel shows no partitions of \(boot.disk.path)"
+        }
         survey.ownTools = Set(
             (VolumeChange.Method.all.flatMap { VolumeChange.programs(of: $0) } + ["lvm"]).filter(ChildProcess.canFind))
         if let system = boot.system {
@@ -63,6 +66,10 @@ struct IdentitySurveyor {
             let filesystem = volume.filesystem
             if filesystem.kind == .ntfs, filesystem.isClean == false {
                 survey.obstacles[number] = "Windows was not shut down, or is hibernated"
+            }
+            for inner in filesystem.inner ?? [] where filesystem.kind == .lvm {
+                guard let group = inner.name.split(separator: "/").first, ConfinedLVM.isName(group) else { continue }
+                survey.groups[String(group), default: []].insert(number)
             }
             if filesystem.kind == .swap, filesystem.isClean == false {
                 survey.obstacles[number] = "it holds a hibernated system"
