@@ -43,7 +43,7 @@ struct CustomizeCommand: MountingCommand {
 
     func run() throws {
         var job = CustomizeJob(disk: disk)
-        (job.newIdentity, job.hooks) = (identityOptions.newIdentity?.text, identityOptions.hook)
+        (job.newIdentity, job.hooks) = (identityOptions.newIdentity, identityOptions.hook)
         (job.dryRun, job.sectorSize) = (dryRun, sectorSize?.rawValue)
         try CustomizePresenter(job: job, json: json).run(
             eventOptions.sink("customize", TerminalEvents(leavesPlans: json)))

@@ -5,26 +5,23 @@ import DiskModel
 /// What is changed in a restored system.
 struct IdentityOptions: ParsableArguments {
     @Option(
-        name: .customLong("new-identity"), defaultAsFlag: Parts(text: ""),
+        name: .customLong("new-identity"),
         help: ArgumentHelp(
-            "Give the system a new identity: hostname:NAME, machine-id, ssh-keys, random-seed, network, uuids, lvm, separated by commas; or standard (without a list): machine-id, ssh-keys, random-seed and network.",
-            valueName: "parts"))
-    var newIdentity: Parts?
+            """
+            Give the system a new identity, with =: hostname:NAME, machine-id, ssh-keys, random-seed, network, uuids, \
+            lvm, separated by commas; standard, also without a value: machine-id, ssh-keys, random-seed and network.
+            """, valueName: "parts"))
+    var newIdentity: String?
     @Option(
         help: ArgumentHelp(
-            "A program that runs in the system at the end, confined, with the report as JSON on its standard input. May be repeated.",
-            valueName: "file"))
+            """
+            A program that runs in the system at the end, confined, with the report as JSON on its standard input. May \
+            be repeated.
+            """, valueName: "file"))
     var hook: [String] = []
 
-    /// A checked list of parts.
-    struct Parts: ExpressibleByArgument {
-        var text: String
-        init(text: String) { self.text = text }
-        init?(argument: String) { text = argument }
-    }
-
     func validate() throws {
-        guard let text = newIdentity?.text else { return }
+        guard let text = newIdentity else { return }
         do { _ = try IdentityRequest(parsing: text) } catch { throw ValidationError("--new-identity: \(error)") }
     }
 }

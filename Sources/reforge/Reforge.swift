@@ -12,7 +12,8 @@ enum Entry {
         if RecoveryInit.isFirstProcessOfMedium(arguments: CommandLine.arguments) { RecoveryInit.runAsFirstProcess() }
         Process.enter()
         do {
-            var command = try Reforge.parseAsRoot()
+            var command = try Reforge.parseAsRoot(
+                OptionalValues.added(to: Array(CommandLine.arguments.dropFirst())))
             if !(command is any ServantCommand) { Process.continueInChild() }
             if command is any MountingCommand { Process.ownMounts() }
             try command.run()

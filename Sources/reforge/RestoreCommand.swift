@@ -140,7 +140,7 @@ struct RestoreCommand: MountingCommand {
             jobID, luksOptions.luksKeyFile, backingOptions.allowBacking
         )
         (job.rescues, job.confirmedSource) = (rescue, confirmSource)
-        (job.newIdentity, job.hooks) = (identityOptions.newIdentity?.text, identityOptions.hook)
+        (job.newIdentity, job.hooks) = (identityOptions.newIdentity, identityOptions.hook)
         return job
     }
 
