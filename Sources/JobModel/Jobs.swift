@@ -65,7 +65,8 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var contradiction: String? {
         if only != nil, newIdentity != nil || !hooks.isEmpty { return "--only excludes --new-identity and --hook" }
         if repairsBoot == false, changesIdentifiers {
-            return "new UUIDs and LVM ids need boot repair, as loaders may hold the old ones: leave out --no-boot-repair"
+            return
+                "new UUIDs and LVM ids need boot repair, as loaders may hold the old ones: leave out --no-boot-repair"
         }
         if isDelta, discards {
             return "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with"

@@ -34,7 +34,8 @@ package struct SystemChanges {
                 "then: a new identity for the system (\(identity)); its own plan is shown once the system is there")
         }
         if !hooks.isEmpty {
-            lines.append("then: the hooks \(hooks.map(\.name).joined(separator: ", ")), confined in the restored system")
+            lines.append(
+                "then: the hooks \(hooks.map(\.name).joined(separator: ", ")), confined in the restored system")
         }
         return lines
     }

@@ -81,7 +81,9 @@ final class Session {
         settings = try RecoverySettings.parse(json: bytes, name: "\(Medium.settingsFile) of the medium")
         if case .restore(var restore)? = settings?.job {
             restore.hooks = try machine.medium.copiedHooks()
-            if !restore.hooks.isEmpty { console.say("The medium has hooks for the restored system: \(restore.hooks.count)") }
+            if !restore.hooks.isEmpty {
+                console.say("The medium has hooks for the restored system: \(restore.hooks.count)")
+            }
             settings?.job = .restore(restore)
         }
         return (settings, bytes)

@@ -9,13 +9,16 @@ import Testing
 struct CardNamesTests {
     @Test func findsNamesAndAddresses() {
         #expect(
-            CardNames.values(in: "auto lo\niface lo inet loopback\niface enp1s0 inet dhcp\n hwaddress ether 52:54:00:AB:cd:ef")
+            CardNames.values(
+                in: "auto lo\niface lo inet loopback\niface enp1s0 inet dhcp\n hwaddress ether 52:54:00:AB:cd:ef")
                 == ["enp1s0", "52:54:00:ab:cd:ef"])
-        #expect(CardNames.values(in: "      match:\n        macaddress: \"52:54:00:00:00:01\"\n") == ["52:54:00:00:00:01"])
+        #expect(
+            CardNames.values(in: "      match:\n        macaddress: \"52:54:00:00:00:01\"\n") == ["52:54:00:00:00:01"])
         #expect(CardNames.values(in: "[Match]\nName=eth0\n") == ["eth0"])
-        #expect(CardNames.values(in: "interface-name=wlan0\nmac-address=52:54:00:00:00:02\n") == [
-            "wlan0", "52:54:00:00:00:02",
-        ])
+        #expect(
+            CardNames.values(in: "interface-name=wlan0\nmac-address=52:54:00:00:00:02\n") == [
+                "wlan0", "52:54:00:00:00:02",
+            ])
         #expect(CardNames.values(in: "# iface eth9 inet dhcp\n;HWADDR=52:54:00:00:00:03\n").isEmpty)
     }
 

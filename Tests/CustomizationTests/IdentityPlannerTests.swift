@@ -24,7 +24,8 @@ struct IdentityPlannerTests {
 
     @Test func setsTheHostName() throws {
         let survey = Fixture.survey([
-            "/etc/hostname": "old\n", "/etc/hosts": "127.0.1.1 old\n10.0.0.1 old\n", "/etc/mailname": "old.example.org\n",
+            "/etc/hostname": "old\n", "/etc/hosts": "127.0.1.1 old\n10.0.0.1 old\n",
+            "/etc/mailname": "old.example.org\n",
         ])
         let plan = try Fixture.plan(survey, "hostname:web2")
         #expect(plan.written("/etc/hostname") == "web2\n")

@@ -24,7 +24,8 @@ struct IdentityRequestTests {
     }
 
     @Test(arguments: [
-        "hostname", "hostname:", "hostname:a b", "hostname:-a", "hostname:a..b", "hostname:a/../b", "hostname:localhost",
+        "hostname", "hostname:", "hostname:a b", "hostname:-a", "hostname:a..b", "hostname:a/../b",
+        "hostname:localhost",
         "uuid", "ssh-keys,", ",", "hostname:a,hostname:b", "hostname:\(String(repeating: "a", count: 65))", "UUIDS",
         "hostname:ä", "hostname:a\n",
     ])

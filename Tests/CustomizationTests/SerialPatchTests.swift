@@ -44,7 +44,8 @@ struct SerialPatchTests {
         let volume = try BlockDevice(opening: path, .exclusiveWrite)
         let before = try volume.readBytes(at: 0, count: Int(volume.byteCount))
         let patches = try SerialPatches.patches(for: test.kind, on: volume, to: test.new)
-        #expect(patches.count == (test.kind == .fat32 || test.kind == .ntfs ? 2 : 1), "with the copy of the boot sector")
+        #expect(
+            patches.count == (test.kind == .fat32 || test.kind == .ntfs ? 2 : 1), "with the copy of the boot sector")
         var expected = before
         for patch in patches {
             #expect(try volume.readBytes(at: patch.offset, count: patch.from.count) == patch.from)

@@ -41,7 +41,8 @@ struct IdentitySettingsTests {
             try restore("{\(rest), \"new-identity\": \"uuids\", \"boot-repair\": false}")
         }
         #expect(throws: JobFailure.self) {
-            try RecoverySettings.parse(json: Array(#"{"capture": "only", "to": "LABEL=A:/x", "new-identity": true}"#.utf8))
+            try RecoverySettings.parse(
+                json: Array(#"{"capture": "only", "to": "LABEL=A:/x", "new-identity": true}"#.utf8))
         }
     }
 
