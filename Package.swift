@@ -110,6 +110,11 @@ let package = Package(
                 system,
             ], swiftSettings: common),
         .target(
+            name: "Customization",
+            dependencies: [
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", system,
+            ], swiftSettings: common),
+        .target(
             name: "Appliance",
             dependencies: [
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "SystemAccess", "BootRepair", "NBD",
@@ -124,7 +129,7 @@ let package = Package(
                 "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs", "ImageModel",
                 "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "FilesystemResize",
                 "Imaging",
-                "BootRepair", "SystemAccess", "Appliance", "JobModel", system,
+                "BootRepair", "Customization", "SystemAccess", "Appliance", "JobModel", system,
             ], swiftSettings: common),
         .target(
             name: "RecoveryInit",
@@ -135,7 +140,8 @@ let package = Package(
             name: "reforge",
             dependencies: [
                 "Codecs", "DiskModel", "LinuxSystem", "Filesystems", "ImageModel", "ImageFiles", "Imaging", "NBD",
-                "Emulator", "DiskImages", "BootRepair", "Appliance", "JobModel", "Operations", "RecoveryInit",
+                "Emulator", "DiskImages", "BootRepair", "Customization", "Appliance", "JobModel", "Operations",
+                "RecoveryInit",
                 "CEarlyBoot", system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: common),
@@ -206,6 +212,12 @@ let package = Package(
                 system,
             ],
             exclude: ["hostile.c"]),
+        .testTarget(
+            name: "CustomizationTests",
+            dependencies: [
+                "Customization", "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem",
+                system,
+            ]),
         .testTarget(
             name: "OperationsTests",
             dependencies: [

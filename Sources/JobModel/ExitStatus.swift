@@ -10,7 +10,7 @@ public enum ExitStatus: Int32, Codable, Sendable, CaseIterable {
     case badImage = 65
     /// There is no such disk, image or snapshot.
     case notFound = 66
-    /// The data is complete; growing or boot repair failed or is pending.
+    /// The data is complete; growing, boot repair, a new identity or a hook failed or is pending.
     case incomplete = 70
     /// The output cannot be created.
     case cannotCreate = 73

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import DiskModel
+
 /// Restores an image or a snapshot onto a disk.
 public struct RestoreJob: Codable, Equatable, Sendable {
     /// The image as given by the user; `-` for standard input.
@@ -53,8 +55,19 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     /// The expected serial number, or name, of the disk that is cloned.
     public var confirmedSource: String?
 
+    /// The parts of the restored system's identity that are renewed, as `--new-identity` takes them; empty for the
+    /// standard ones, `nil` for none.
+    public var newIdentity: String?
+    /// The files of programs that run in the restored system at the end, in order.
+    public var hooks: [String] = []
+
     /// Why the options contradict each other; `nil` if they do not.
     public var contradiction: String? {
+        if only != nil, newIdentity != nil || !hooks.isEmpty { return "--only excludes --new-identity and --hook" }
+        if repairsBoot == false, changesIdentifiers {
+            return
+                "new UUIDs and LVM ids need boot repair, as loaders may hold the old ones: leave out --no-boot-repair"
+        }
         if isDelta, discards {
             return "--delta and --discard exclude each other: trimmed sectors hold nothing to compare with"
         }
@@ -76,6 +89,12 @@ public struct RestoreJob: Codable, Equatable, Sendable {
             return "--expect-image-id takes hexadecimal digits"
         }
         return nil
+    }
+
+    /// Whether identifiers change to which loaders may refer. A request that makes no sense is refused elsewhere.
+    package var changesIdentifiers: Bool {
+        guard let newIdentity, let request = try? IdentityRequest(parsing: newIdentity) else { return false }
+        return !request.parts.isDisjoint(with: [.uuids, .lvm])
     }
 
     /// Creates a job with its source and its target.

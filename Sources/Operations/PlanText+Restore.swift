@@ -14,11 +14,13 @@ import SystemPackage
 
 extension PlanText {
     /// The plan of a restore, for a person.
-    /// - Parameter disks: source and target of a clone, as lines; `nil` for an image.
+    /// - Parameters:
+    ///   - disks: source and target of a clone, as lines; `nil` for an image.
+    ///   - changes: what is changed in the restored system, as lines.
     package init(
         restore plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool,
         bootRepair: RestoreOperation.BootRepairChoice, findings: [Finding] = [], lost: [LostRange] = [],
-        disks: [String]? = nil
+        disks: [String]? = nil, changes: [String] = []
     ) {
         let target = plan.target
         var lines =
@@ -62,7 +64,7 @@ extension PlanText {
                 "then: no boot repair, which would run programs of the restored system here (--boot-repair does)")
         case .notNeeded: break
         }
-        self.init(lines)
+        self.init(lines + changes)
     }
 
     /// A logical volume under the partition that it lies in.

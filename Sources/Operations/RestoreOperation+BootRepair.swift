@@ -27,7 +27,7 @@ extension RestoreOperation {
         guard job.repairsBoot != false, job.only == nil,
             manifest.boot.biosBootCode != nil || !manifest.boot.efiLoaders.isEmpty
         else { return .notNeeded }
-        return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
+        return job.repairsBoot ?? (SystemFacts.isRecoveryEnvironment || job.changesIdentifiers) ? .done : .leftOut
     }
 
     /// The doctor's findings that are known before anything is written; none for a single partition.

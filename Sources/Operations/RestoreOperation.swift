@@ -102,6 +102,7 @@ package final class RestoreOperation {
         if let jobID = job.jobID, !RestoreNote.isJobID(jobID) {
             throw JobFailure(.usage, "a job's id has 1 to 64 letters, digits, dots, hyphens and underscores")
         }
+        let changes = try SystemChanges(newIdentity: job.newIdentity, hooks: job.hooks)
         // Before IMAGE is examined: for a swapped command line, this message names the mistake.
         try TargetGuard.refuse(try? KnownImage.identify(fileAt: FilePath(disk)), at: disk)
         let input = try openedInput()
@@ -123,6 +124,8 @@ package final class RestoreOperation {
         let (written, file) = try plannedAndWritten(input)
         var report = written
         if job.dryRun { return report }
+        // New identifiers come before boot repair, which then makes loaders anew that hold the old ones.
+        if let identity = changes.identity { renewIdentity(identity, &report, file) }
         switch bootRepairChoice(stream.header.manifest) {
         case .done:
             repairBoot(
@@ -133,6 +136,7 @@ package final class RestoreOperation {
                     + "it is for, from the Reforge medium")
         case .notNeeded: break
         }
+        if !changes.hooks.isEmpty { runHooks(changes.hooks, &report, file) }
         report.seconds = SystemFacts.monotonicSeconds() - start
         return report
     }
@@ -223,7 +227,8 @@ package final class RestoreOperation {
         let text = PlanText(
             restore: plan, header.manifest, isSnapshot: input.snapshot != nil,
             bootRepair: bootRepairChoice(header.manifest), findings: findings,
-            lost: foreseen, disks: clone?.lines)
+            lost: foreseen, disks: clone?.lines,
+            changes: try SystemChanges(newIdentity: job.newIdentity, hooks: job.hooks).lines)
         return Prepared(
             plan: plan, text: text, findings: findings, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
             luksKeyFiles: luksKeyFiles, clone: clone)

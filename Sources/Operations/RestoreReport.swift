@@ -2,6 +2,7 @@
 import BootRepair
 import ByteParsing
 import Codecs
+import Customization
 import DiskModel
 import FilesystemResize
 import Filesystems
@@ -32,6 +33,10 @@ package struct RestoreReport: Encodable {
     package var bootRepair: Repair?
     /// The doctor's, known before anything is written.
     package var findings: [Finding] = []
+    /// The new identity; `nil` if none was asked for.
+    package var identity: IdentityReport?
+    /// The hooks that ran; `nil` without hooks.
+    package var hooks: [HookResult]?
     package var warnings: [String]
     package var incomplete: [String] = []
     package var damage: [String] = []
@@ -52,7 +57,7 @@ package struct RestoreReport: Encodable {
 
     private enum CodingKeys: String, CodingKey {
         case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, findings
-        case warnings
+        case identity, hooks, warnings
         case incomplete, damage, lost, lostFiles, source, advice, seconds
     }
 }

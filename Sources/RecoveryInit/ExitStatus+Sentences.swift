@@ -23,7 +23,7 @@ extension ExitStatus {
         case .badImage: "The image is damaged or not one of Reforge's (65). \(state)"
         case .notFound: "The image or the disk was not found (66). \(state)"
         case .incomplete:
-            "The data on \(disk) is complete, but growing or boot repair failed or is pending (70). `reforge boot-repair \(disk)` finishes it."
+            "The data on \(disk) is complete, but growing, boot repair, a new identity or a hook failed or is pending (70): the lines above say what. `reforge boot-repair \(disk)` finishes boot repair."
         case .cannotCreate:
             "There is too little scratch space to shrink or rebuild the filesystems (73). \(state)"
         case .ioError: "Reading or writing failed (74). \(state)"

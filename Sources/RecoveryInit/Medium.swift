@@ -64,6 +64,15 @@ struct Medium {
         try? Files.write(Array(text.utf8), to: RecoveryPaths.medium)
     }
 
+    /// Copies the hooks on the REFORGE volume into memory; empty if there are none.
+    func copiedHooks() throws(JobFailure) -> [String] {
+        guard let volume else { return [] }
+        let mounted = try OpenedVolume(volume)
+        let root: AnchoredFolder
+        do { root = try AnchoredFolder(mounted.folder) } catch { throw JobFailure(.ioError, "\(error)") }
+        return try MediumHooks.copied(from: root)
+    }
+
     /// The bytes of `reforge.json` on the REFORGE volume; `nil` if there is none.
     func settingsFileBytes() -> [UInt8]? {
         guard let volume, let mounted = try? OpenedVolume(volume), let root = try? AnchoredFolder(mounted.folder)

@@ -57,6 +57,8 @@ enum RecoveryPaths {
     static let volumes: FilePath = "/run/reforge/volumes"
     /// A folder for its owner only, with the password of the job. In memory, like all of /run.
     static let secrets: FilePath = "/run/reforge/secrets"
+    /// A folder for its owner only, with the hooks of the medium. In memory, like all of /run.
+    static let hooks: FilePath = "/run/reforge/hooks"
     /// The job for the child.
     static let job: FilePath = "/run/reforge/job.json"
     /// The HTTP response header from curl.

@@ -34,13 +34,19 @@ package struct RecoverySettings: Equatable, Sendable {
         package var jobID: String?
         /// The scratch folder for shrinking filesystems; `nil` lets the session choose.
         package var scratch: ImageAddress?
+        /// The parts of the restored system's identity that are renewed; `nil` for none.
+        package var newIdentity: IdentityRequest?
+        /// The files of programs that run in the restored system at the end: copies of those in `hooks` on the REFORGE
+        /// volume that the settings come from.
+        package var hooks: [String] = []
 
         /// Describes a restore.
         package init(
             image: ImageAddress, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
             imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
-            jobID: String? = nil, scratch: ImageAddress? = nil
+            jobID: String? = nil, scratch: ImageAddress? = nil, newIdentity: IdentityRequest? = nil
         ) {
+            self.newIdentity = newIdentity
             self.jobID = jobID
             self.image = image
             self.target = target
@@ -97,7 +103,8 @@ package struct RecoverySettings: Equatable, Sendable {
             let key = name.map { $0 == "_" ? "-" : $0 }.reduce(into: "") { $0.append($1) }
             // No setting, but the way to a part of the medium (`MediumExtras`): GRUB sets it.
             if key == "extras" { continue }
-            let value = parameter.value ?? (["verify", "trust-unknown", "repeat"].contains(key) ? "yes" : "")
+            let flags = ["verify", "trust-unknown", "repeat", "new-identity"]
+            let value = parameter.value ?? (flags.contains(key) ? "yes" : "")
             guard values[key] == nil || values[key] == value else {
                 throw JobFailure(
                     .usage, "the kernel command line has \(prefix)\(key) twice, with different values")

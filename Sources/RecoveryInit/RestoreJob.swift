@@ -214,6 +214,7 @@ struct RestoreJob {
         // Minutes may have passed since the disk was chosen: its name may now denote another disk.
         job.expectedDiskSequence = disk.identity.diskSequence
         job.jobID = settings.jobID
+        (job.newIdentity, job.hooks) = (settings.newIdentity?.description, settings.hooks)
         job.luksKeyFiles = luksKey.map { [$0.string] } ?? []
         job.scratch = scratch?.string
         // A stream can be read only once: the restore itself compares the id before its first write.

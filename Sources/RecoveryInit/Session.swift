@@ -82,7 +82,15 @@ final class Session {
         if let problem { throw problem }
         if settings != nil { return (settings, nil) }
         guard let bytes = machine.medium.settingsFileBytes() else { return (nil, nil) }
-        return (try RecoverySettings.parse(json: bytes, name: "\(Medium.settingsFile) of the medium"), bytes)
+        settings = try RecoverySettings.parse(json: bytes, name: "\(Medium.settingsFile) of the medium")
+        if case .restore(var restore)? = settings?.job {
+            restore.hooks = try machine.medium.copiedHooks()
+            if !restore.hooks.isEmpty {
+                console.say("The medium has hooks for the restored system: \(restore.hooks.count)")
+            }
+            settings?.job = .restore(restore)
+        }
+        return (settings, bytes)
     }
 
     private func waitForDisks(_ settings: RecoverySettings?, isAwaitingMedium: Bool) {

@@ -11,12 +11,13 @@ struct SettingValues {
     private static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
         "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id",
+        "new-identity",
     ]
     /// Keys, each with the key that it requires.
     private static let companions = [
         ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
         ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
-        ("job-id", "restore"),
+        ("job-id", "restore"), ("new-identity", "restore"),
         ("to", "capture"),
     ]
 
@@ -72,6 +73,13 @@ struct SettingValues {
         do { _ = try LayoutRequest(parsing: partitions) } catch {
             throw refuse("\(prefix)partition: \(error.description.printable)")
         }
+        let newIdentity = try values["new-identity"].map { text throws(JobFailure) in
+            try detail("new-identity", text, Self.checkedIdentity)
+        }
+        let repairsBoot = try flag("boot-repair", otherwise: true)
+        if !repairsBoot, let newIdentity, !newIdentity.parts.isDisjoint(with: [.uuids, .lvm]) {
+            throw refuse("\(prefix)new-identity with uuids or lvm needs boot repair: leave out \(prefix)boot-repair")
+        }
         return RecoverySettings.Restore(
             image: try detail("restore", image, ImageAddress.parse(setting:)),
             target: try detail("target", target, DiskSelector.parse), layout: layout, partitions: partitions,
@@ -79,14 +87,14 @@ struct SettingValues {
                 try detail("image-id", text, Self.checkedImageID)
             },
             verify: try flag("verify", otherwise: false),
-            repairsBoot: try flag("boot-repair", otherwise: true),
+            repairsBoot: repairsBoot,
             trustsUnknown: try flag("trust-unknown", otherwise: false),
             jobID: try values["job-id"].map { text throws(JobFailure) in
                 try detail("job-id", text, Self.checkedJobID)
             },
             scratch: try values["scratch"].map { text throws(JobFailure) in
                 try detail("scratch", text, ImageAddress.parse(folder:))
-            })
+            }, newIdentity: newIdentity)
     }
 
     private func capture(_ disk: String) throws(JobFailure) -> RecoverySettings.Job {
@@ -147,6 +155,13 @@ struct SettingValues {
                 .usage, "a job id has 1 to 64 letters, digits, dots, hyphens and underscores")
         }
         return text
+    }
+
+    /// A list of parts; `yes` for the standard ones, as a flag without a value.
+    private static func checkedIdentity(_ text: String) throws(JobFailure) -> IdentityRequest {
+        do { return try IdentityRequest(parsing: text == "yes" ? "" : text) } catch {
+            throw JobFailure(.usage, error.description.printable)
+        }
     }
 
     private static func checkedBool(_ text: String) throws(JobFailure) -> Bool {

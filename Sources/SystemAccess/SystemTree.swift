@@ -88,7 +88,9 @@ package final class SystemTree {
     /// The private /dev replaces udev, which the recovery environment lacks: GRUB's 10_linux writes `root=UUID=…` only
     /// if /dev/disk/by-uuid has that name. It is beside the tree until a program runs: no link of the tree leads into
     /// it.
-    package func prepareForPrograms(_ volumes: [BootVolume], kernelName: String) throws(SystemCallError) {
+    ///
+    /// - Parameter kernelName: the kernel's name of the disk; `nil` for a file, which programs cannot see.
+    package func prepareForPrograms(_ volumes: [BootVolume], kernelName: String?) throws(SystemCallError) {
         let anchor = try anchored()
         for folder in ["proc", "sys", "run", "dev"] where !anchor.exists(folder) { try anchor.makeFolders(folder) }
         let dev = folder.appending("dev")
@@ -106,15 +108,19 @@ package final class SystemTree {
             try Files.makeFolders(dev.appending(folder))
         }
         let asksDeviceMapper = try showLogicalVolumes(in: dev)
-        try Files.makeDeviceNode(dev.appending(kernelName), like: FilePath("/dev/\(kernelName)"))
-        for node in DiskDirectory().partitionNodes(of: kernelName) {
+        if let kernelName { try showDisk(kernelName, volumes, in: dev) }
+        confinement = Confinement(
+            root: root, devices: dev, capabilities: asksDeviceMapper ? [.files, .queryDeviceMapper] : .files)
+    }
+
+    private func showDisk(_ name: String, _ volumes: [BootVolume], in dev: FilePath) throws(SystemCallError) {
+        try Files.makeDeviceNode(dev.appending(name), like: FilePath("/dev/\(name)"))
+        for node in DiskDirectory().partitionNodes(of: name) {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
             guard let volume = volumes.first(where: { $0.number == node.number && $0.logicalVolume == nil })
             else { continue }
             try makeLinks(to: node.name, for: volume, in: dev)
         }
-        confinement = Confinement(
-            root: root, devices: dev, capabilities: asksDeviceMapper ? [.files, .queryDeviceMapper] : .files)
     }
 
     private func makeLinks(to node: String, for volume: BootVolume, in dev: FilePath) throws(SystemCallError) {
@@ -171,12 +177,17 @@ package final class SystemTree {
     }
 
     /// Runs a program of the tree, confined. Its output is made printable.
-    package func run(_ command: [String]) throws(SystemCallError) -> ChildProcess.Output {
+    /// - Parameters:
+    ///   - input: its standard input.
+    ///   - timeoutSeconds: the time limit, after which it is killed.
+    package func run(
+        _ command: [String], input: [UInt8] = [], timeoutSeconds: Double = 1800
+    ) throws(SystemCallError) -> ChildProcess.Output {
         guard let confinement else { throw SystemCallError("run", command.first ?? "nothing", .invalidArgument) }
         var output = try ChildProcess.run(
             // Otherwise dracut creates device nodes, which the confinement refuses.
-            command, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"], confinement: confinement,
-            timeoutSeconds: 1800)
+            command, input: input, environment: ChildProcess.plainEnvironment + ["DRACUT_NO_MKNOD=1"],
+            confinement: confinement, timeoutSeconds: timeoutSeconds)
         output.standardOutput = Self.printable(output.standardOutput)
         output.standardError = Self.printable(output.standardError)
         return output

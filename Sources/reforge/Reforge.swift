@@ -12,7 +12,8 @@ enum Entry {
         if RecoveryInit.isFirstProcessOfMedium(arguments: CommandLine.arguments) { RecoveryInit.runAsFirstProcess() }
         Process.enter()
         do {
-            var command = try Reforge.parseAsRoot()
+            var command = try Reforge.parseAsRoot(
+                OptionalValues.added(to: Array(CommandLine.arguments.dropFirst())))
             if !(command is any ServantCommand) { Process.continueInChild() }
             if command is any MountingCommand { Process.ownMounts() }
             try command.run()
@@ -71,14 +72,15 @@ struct Reforge: ParsableCommand {
             another tool.
 
             Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data \
-            is complete, but growing or boot repair failed or is pending, or the doctor found what stops a start; 73 \
-            cannot create the output; 74 read or \
+            is complete, but growing, boot repair, a new identity or a hook failed or is pending, or the doctor found \
+            what stops a start; 73 cannot create the output; 74 read or \
             write error, or a disk that is gone; 75 interrupted, the same command continues; 77 refused for safety, or \
             a wrong password; 78 settings match no or several disks or snapshots.
             """,
         version: ProgramVersion.text,
         subcommands: [
             InspectCommand.self, CaptureCommand.self, RestoreCommand.self, VerifyCommand.self, BootRepairCommand.self,
+            CustomizeCommand.self,
             KeyCommand.self, ExportCommand.self, MountCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
             CopyCommand.self, ImportCommand.self, ServeCommand.self, FilesCommand.self, VirtualMachineCommand.self,

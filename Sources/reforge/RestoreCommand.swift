@@ -23,13 +23,15 @@ struct RestoreCommand: MountingCommand {
               reforge restore damaged.img.zst /dev/nvme0n1 --salvage
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
               reforge restore /dev/sda /dev/sdb
+              reforge restore lab.img.zst /dev/sda --new-identity=standard,hostname:lab-7 --hook register.sh
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
 
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, \
             wishes}, items [{number, name, type, filesystem, label, from, to, usedByteCount, action, volumes [{name, \
             filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
             shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
-            resumedFrom, bootRepair {findings, changed, pending}, findings (known before), warnings, incomplete, damage, lost [{partition, captured, \
+            resumedFrom, bootRepair {findings, changed, pending}, findings (known before), identity {plan, changed, \
+            byHand, pending}, hooks [{name, ending, exitStatus, output, seconds}], warnings, incomplete, damage, lost [{partition, captured, \
             target}], lostFiles [{partition, files, moreFiles, notes}], source (the disk that was cloned: path, kernelName, model, \
             serial, wwn, transport), advice, seconds.
             """)
@@ -114,6 +116,7 @@ struct RestoreCommand: MountingCommand {
     @OptionGroup var eventOptions: EventOptions
     @OptionGroup var luksOptions: LUKSOptions
     @OptionGroup var backingOptions: BackingOptions
+    @OptionGroup var identityOptions: IdentityOptions
 
     func validate() throws {
         if let why = job.contradiction { throw ValidationError(why) }
@@ -137,6 +140,7 @@ struct RestoreCommand: MountingCommand {
             jobID, luksOptions.luksKeyFile, backingOptions.allowBacking
         )
         (job.rescues, job.confirmedSource) = (rescue, confirmSource)
+        (job.newIdentity, job.hooks) = (identityOptions.newIdentity, identityOptions.hook)
         return job
     }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import BootRepair
+import Customization
 import DiskModel
 import Imaging
 import JobModel
@@ -53,6 +54,9 @@ struct RestorePresenter {
             for finding in report.bootRepair?.findings ?? [] where finding.isOpen {
                 Console.message("boot: \(finding.lines.joined(separator: "; "))")
             }
+            for change in report.identity?.changed ?? [] { Console.message("new identity: \(change)") }
+            for sentence in report.identity?.byHand ?? [] { Console.message("in the started system: \(sentence)") }
+            for hook in report.hooks ?? [] { Console.message("hook \(hook.name): \(hook.ending)") }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             try Console.result(
                 "\(job.isDelta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(job.disk) in "

@@ -29,8 +29,9 @@ struct VerifyCommand: ParsableCommand {
 
     @Argument(help: "An image, - for standard input, a repository, or a snapshot.") var image: String
     @Option(
-        name: .customLong("read-data"), defaultAsFlag: Percentage(value: 100),
-        help: ArgumentHelp("Also read the data of a repository: all of it, or this share.", valueName: "percent"))
+        name: .customLong("read-data"),
+        help: ArgumentHelp(
+            "Also read the data of a repository: this share, with =; without a value, all of it.", valueName: "percent"))
     var readData: Percentage?
     @Flag(
         help:
