@@ -101,14 +101,39 @@ extension DiskFormat {
                 guard let file = head.file, !rawSuffixes.contains(head.suffixes.last ?? "") else { return .no }
                 if let found = VirtualHeader.format(of: head.bytes) { return found == format ? .byContent : .no }
                 let end = UInt64(VHDFooter.byteCount)
-                guard format == .vhd, file.byteCount >= 2 * end else { return .no }
-                let last = try file.bytes(at: file.byteCount - end, count: VHDFooter.byteCount)
-                if VHDFooter.isFooter(last) { return .byContent }
-                let isNamed = ["vhd", "vpc", "avhd"].contains(head.suffixes.last ?? "")
-                return isNamed && last.starts(with: Array(VHDFooter.cookie.utf8))
-                    ? .contradiction("it is a VHD image whose footer is damaged") : .no
+                if format == .vhd, file.byteCount >= 2 * end,
+                    VHDFooter.isFooter(try file.bytes(at: file.byteCount - end, count: VHDFooter.byteCount))
+                {
+                    return .byContent
+                }
+                return isNamed(head, format)
+                    ? .contradiction("its name is that of \(format.title), and its contents are not: it is damaged")
+                    : .no
             },
             open: { request throws(ImageError) in try VirtualDisk(request) })
+    }
+
+    /// Whether the name of a file is that of a format. The bytes of a disk beside its VMDK have its suffix, too.
+    private static func isNamed(_ head: FileHead, _ format: VirtualHeader.Format) -> Bool {
+        guard let suffix = head.suffixes.last, head.suffixes.count > 1 else { return false }
+        return switch format {
+        case .qcow2: ["qcow2", "qcow"].contains(suffix)
+        case .vmdk: suffix == "vmdk" && !head.suffixes[head.suffixes.count - 2].hasSuffix("-flat")
+        case .vhdx: ["vhdx", "avhdx"].contains(suffix)
+        case .vdi: suffix == "vdi"
+        case .vhd: ["vhd", "vpc", "avhd"].contains(suffix)
+        case .raw: false
+        }
+    }
+
+    /// Why a file is no disk image of a virtual machine although its name is that of one; `nil` for other files. Its
+    /// bytes are not those of a disk.
+    package static func virtualContradiction(_ path: FilePath) throws(ImageError) -> String? {
+        let head = try FileHead(path)
+        for row in virtual {
+            if case .contradiction(let why) = try row.recognize(head) { return why }
+        }
+        return nil
     }
 
     static let raw = DiskFormat(

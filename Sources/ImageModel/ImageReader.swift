@@ -25,6 +25,10 @@ package protocol ImageReader: AnyObject {
     /// Records unreadable parts of the capture as lost; `nil` if damage ends the work.
     var salvage: Salvage? { get }
 
+    /// The ranges of the disk that could not be read while its records were made, and are zeros in them. Empty for a
+    /// capture, whose late facts name its own.
+    var unread: [ByteRange] { get }
+
     /// Skips the part on which the last call of `nextRecord` failed, so that the next call returns a later record.
     /// Returns whether there may be one; `false` if the following data cannot be located.
     func passDamage() -> Bool
@@ -47,6 +51,9 @@ package protocol ImageReader: AnyObject {
 extension ImageReader {
     /// Damage ends the work, except for a `SalvageReader`.
     package var salvage: Salvage? { nil }
+
+    /// Only a disk that is read now has such ranges.
+    package var unread: [ByteRange] { [] }
 
     /// By default, data behind damage cannot be located.
     package func passDamage() -> Bool { false }

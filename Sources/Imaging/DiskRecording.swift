@@ -20,6 +20,7 @@ package final class DiskRecording: ImageReader {
     package let coding = ChunkCoding(codec: .stored)
     package private(set) var ending: ImageEnding?
     package var position: UInt64 { last?.range.lowerBound ?? 0 }
+    package var unread: [ByteRange] { source.unreadable.ranges }
 
     private let plan: CapturePlan
     private let source: any BlockReader

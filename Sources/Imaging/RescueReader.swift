@@ -199,7 +199,7 @@ package final class RescueReader: BlockReader {
         }
         for range in read.missing.prefix(notesLeft) {
             note(
-                "could not read \(ByteText.exact(range.byteCount)) at byte \(range.lowerBound) of \(name): \(error.reason). They become zeros in the image."
+                "could not read \(ByteText.exact(range.byteCount)) at byte \(range.lowerBound) of \(name): \(error.reason). They become zeros."
             )
         }
         if notesLeft > 0, read.missing.count >= notesLeft {

@@ -10,7 +10,7 @@ extension RestoreExecutor {
         case partial
         /// All data and the table are there.
         case complete
-        /// The table and all intact data of a damaged image are there; lost ranges are zeros.
+        /// The table and all intact data of a damaged image or a failing disk are there; lost ranges are zeros.
         case salvaged
     }
 
@@ -22,7 +22,7 @@ extension RestoreExecutor {
         package var warnings: [String]
         /// The filesystems that could not be grown, with the reasons.
         package var failedGrowths: [String]
-        /// The ranges that the image has lost; they are zeros on the target.
+        /// The ranges that the image has lost, or that could not be read from a disk; they are zeros on the target.
         package var lost: [LostRange] = []
         /// The position of the interrupted restore that was resumed; `nil` for a restore from the start.
         package var resumedFrom: UInt64?

@@ -2,7 +2,7 @@
 import DiskModel
 import ImageModel
 
-/// A used range that the image has lost: the target gets zeros.
+/// A used range that the image has lost, or that could not be read from a disk: the target gets zeros.
 package struct LostRange: Encodable, Equatable, Sendable {
     /// The partition of the range; `nil` outside all partitions.
     package var partition: Int?

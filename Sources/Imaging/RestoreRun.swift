@@ -16,7 +16,7 @@ final class RestoreRun {
     private var outcome: RestoreExecutor.Outcome
     /// The hashes to compare the target with; `nil` without `--verify`.
     private var written: WrittenChunks?
-    /// The losses of the image.
+    /// The losses of the image, or of the disk that is cloned.
     private var losses: [Salvage.Loss] = []
     private var isCommitted = false
 
@@ -105,7 +105,7 @@ final class RestoreRun {
         written = done.written
         outcome.writtenByteCount = done.writtenByteCount
         outcome.warnings += done.warnings
-        losses = image.salvage?.losses ?? []
+        losses = (image.salvage?.losses ?? []) + image.unread.map { Salvage.Loss(range: $0, hash: nil) }
         outcome.lost = plan.lostRanges(losses, image.header)
     }
 
@@ -149,7 +149,8 @@ final class RestoreRun {
         try setup.cancellation.check()
         try commit.write(try changes.proved(), &outcome.warnings)
         isCommitted = true
-        setup.state.value = image.salvage?.isWhole ?? true ? .complete : .salvaged
+        let isWhole = (image.salvage?.isWhole ?? true) && outcome.lost.isEmpty
+        setup.state.value = isWhole ? .complete : .salvaged
     }
 
     /// Makes a committed target boot nothing; the same command then compares and repairs its data.

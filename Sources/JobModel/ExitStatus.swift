@@ -32,7 +32,7 @@ public enum DiskState: String, Codable, Sendable, CaseIterable {
     case partial
     /// All data is there.
     case complete
-    /// All data that a damaged image still holds is there.
+    /// All data that a damaged image still holds, or that a failing disk still gives, is there.
     case salvaged
 }
 

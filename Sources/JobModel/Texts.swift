@@ -2,13 +2,20 @@
 
 extension String {
     /// Without control characters, for consoles: a disk may report anything as its name.
-    public var printable: String {
+    public var printable: String { printable(keeping: []) }
+
+    /// Several lines without control characters but line ends and tabs: an image may give its partitions any name, and
+    /// a terminal obeys what is in it.
+    public var printableLines: String { printable(keeping: ["\n", "\t"]) }
+
+    private func printable(keeping kept: Set<Unicode.Scalar>) -> String {
         String(
             String.UnicodeScalarView(
                 unicodeScalars.map { scalar in
+                    if kept.contains(scalar) { return scalar }
                     switch scalar.properties.generalCategory {
-                    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: "?"
-                    default: scalar
+                    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: return "?"
+                    default: return scalar
                     }
                 }))
     }

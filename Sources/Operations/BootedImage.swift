@@ -63,6 +63,7 @@ final class BootedImage {
                 try QemuOverlay.create(keep, byteCount: source.disk.byteCount)
                 new = keep
                 try record.write(beside: keep)
+                keys.events.warn("overlay-needs-base", record.need(of: keep))
                 if case .keyed = source.identity {
                     keys.events.warn(
                         "plain-overlay", "\(text) is encrypted, and \(keep) is not: it holds what the guest writes")

@@ -45,7 +45,8 @@ package final class CaptureOperation {
             events.take(
                 .finished(
                     Report(
-                        operation: "capture", outcome: Outcome(.done), imageID: report.imageID,
+                        operation: "capture", outcome: Outcome(report.status), message: report.lossSentence(disk),
+                        imageID: report.imageID,
                         writtenByteCount: report.storedByteCount, seconds: report.seconds)))
             return report
         } catch {

@@ -38,6 +38,19 @@ package struct CaptureReport: Encodable {
     package var deduplicatedByteCount: UInt64
     package var storedByteCount: UInt64
 
+    /// The exit status: an image with holes is complete, but a part of the disk is in none.
+    package var status: ExitStatus { unreadable.isEmpty ? .done : .ioError }
+
+    /// What could not be read, and what to do; `nil` if everything was read.
+    /// - Parameter disk: the captured disk.
+    package func lossSentence(_ disk: String) -> String? {
+        guard !unreadable.isEmpty else { return nil }
+        let amount = ByteText.exact(unreadable.reduce(0) { $0 + $1.byteCount })
+        let name = host != nil ? "the snapshot" : image == "-" ? "the image" : image
+        return "\(disk) could not be read everywhere: \(name) has all data that could be read, and records \(amount) "
+            + "as unreadable, which a restore fills with zeros. Keep it, and replace the disk"
+    }
+
     init(
         _ image: String, _ manifest: Manifest, _ outcome: CaptureExecutor.Outcome, host: String?, seconds: Double
     ) {

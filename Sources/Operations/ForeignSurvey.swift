@@ -115,10 +115,15 @@ struct ForeignSurvey {
         }
         if missing.contains(where: { $0.ranges.contains { $0.covers(range) } }) { return unknown("it has no image") }
         guard let volume = BlockSlice(head, range: range),
-            let info = try? VolumeIdentifier.survey(
+            var info = try? VolumeIdentifier.survey(
                 volume, secondOpinion: opinion.shifted(up: range.lowerBound), trustMaps: true
             ).0
         else { return unknown("its first bytes could not be understood") }
+        // Its state is in files anywhere on the volume, and zeros in place of its log look like changes to replay: what
+        // bytes say that were not read does not count. Its tool checks it before any change.
+        if info.kind == .ntfs, head.meetsUnread({ _ = try? VolumeIdentifier.survey(volume, as: info.kindName) }) {
+            info.isClean = nil
+        }
         let isRaw = contents.rawPlaces.contains { $0.covers(range) }
         return Self.mapped(info, isRaw: isRaw)
     }

@@ -63,7 +63,7 @@ package final class InspectOperation {
         case .recording: true
         case .disk(let format): !format.isPlain
         case .foreign: true
-        case .unknown: false
+        case .unknown: try DiskFormat.virtualContradiction(path) != nil
         }
     }
 }

@@ -81,6 +81,16 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
         "\(overlay) is in use by another virtual machine or a capture: switch that machine off first, and try again"
     }
 
+    /// What a new overlay depends on. Nothing holds a snapshot for it: the overlay may be on another machine than the
+    /// repository, and may be deleted at any time.
+    func need(of overlay: FilePath) -> String {
+        var isSnapshot = false
+        if case .snapshot? = try? ImageAddress.parse(base, .thisMachine) { isSnapshot = true }
+        return "\(overlay) holds only what is written over \(base), and is lost with it"
+            + (isSnapshot
+                ? ": forget and prune do not know of the overlay. Capture it before they remove that snapshot" : "")
+    }
+
     func write(beside overlay: FilePath) throws {
         try Files.write(
             try JSONText.encode(self, pretty: true) + [0x0A], to: Self.path(of: overlay), permissions: .ownerReadWrite)
@@ -88,7 +98,7 @@ package struct OverlayRecord: Codable, Equatable, Sendable {
 
     /// Opens the base, and refuses one that is not the recorded one: its bytes would mix with those of another disk.
     func openBase(of overlay: FilePath, _ keys: KeyRing) throws -> ServedSource {
-        try KeptOverlay.check(overlay)
+        try KeptOverlay.check(overlay, cancellation: keys.cancellation)
         let source: ServedSource
         do { source = try ServedSource.open(base, keys) } catch {
             throw JobFailure(error, cancellation: keys.cancellation).followed(

@@ -31,30 +31,30 @@ struct RecordedForeign {
         let events = keys.events
         let foreign = try format.open(path, try Self.disk(name, of: try format.disks(path), path))
         let isInspected = scratch == .none
-        // A scratch is filled only by streams that are whole.
         let contents = try ForeignContents(
             foreign, keys.cancellation, salvages: salvages, readsAhead: salvages && scratch == .usual)
         let survey = try ForeignSurvey(contents)
-        let missing = survey.missing
         if !isInspected {
             for warning in survey.warnings { events.warn("foreign-image", "\(path): \(warning)") }
-            if !missing.isEmpty, !salvages { throw Self.refusal(missing, path) }
-            for part in missing where !survey.warnings.contains(where: { $0.hasPrefix("\(part.label) is missing") }) {
-                events.warn("foreign-image", "\(path): \(part.label) is lost: \(part.reason)")
-            }
+            if !survey.missing.isEmpty, !salvages { throw Self.refusal(survey.missing, path) }
+        }
+        let known = AllocationMap(byteCount: contents.byteCount, unsorted: survey.missing.flatMap(\.ranges))
+        let spooled = try Self.spooled(contents, known, salvages: salvages, scratch, path, keys)
+        let missing = survey.missing + (spooled?.damaged ?? [])
+        for part in missing
+        where !isInspected && !survey.warnings.contains(where: { $0.hasPrefix("\(part.label) is missing") }) {
+            events.warn("foreign-image", "\(path): \(part.label) is lost: \(part.reason)")
         }
         self.missing = missing.flatMap(\.ranges)
         let unreadable =
             missing.isEmpty ? nil : AllocationMap(byteCount: contents.byteCount, unsorted: self.missing)
-        if let spooled = try Self.spooled(contents, unreadable, scratch, path, keys) {
+        if let spooled {
             (isStreamed, sparse) = (false, unreadable == nil ? spooled.descriptor : nil)
             let source = try RecordedSurvey(
                 disk: spooled, path: path, isInspected: false, uuid: survey.uuid(isStreamed: false), events: events,
                 // A part without an image may be there.
                 head: DiskHeadReader(of: contents.head))
-            var plan = try source.plan()
-            survey.cut(&plan)
-            plan.header.manifest.warnings += survey.warnings
+            let plan = try Self.plan(source, survey, hasLosses: unreadable != nil)
             recording = try DiskRecording(
                 plan, of: source.source, unreadable: unreadable, confirmEnd: { () throws(ImageError) in })
             return
@@ -63,6 +63,18 @@ struct RecordedForeign {
         recording = try DiskRecording(
             try survey.plan(), of: contents, failure: { contents.failure }, unreadable: unreadable, passesDamage: true,
             confirmEnd: { () throws(ImageError) in try contents.confirmEnd() })
+    }
+
+    /// The plan by the survey of the scratch file; by the first bytes where losses keep that from being surveyed.
+    private static func plan(
+        _ source: RecordedSurvey, _ survey: ForeignSurvey, hasLosses: Bool
+    ) throws -> CapturePlan {
+        do {
+            var plan = try source.plan()
+            survey.cut(&plan)
+            plan.header.manifest.warnings += survey.warnings
+            return plan
+        } catch is BlockIOError where hasLosses { return try survey.plan() }
     }
 
     private static func disk(_ name: String?, of names: [String], _ path: FilePath) throws -> String {
@@ -93,8 +105,8 @@ struct RecordedForeign {
 
     /// The disk in a scratch file; `nil` if it is streamed.
     private static func spooled(
-        _ contents: ForeignContents, _ unreadable: AllocationMap?, _ choice: DiskScratchChoice, _ path: FilePath,
-        _ keys: KeyRing
+        _ contents: ForeignContents, _ unreadable: AllocationMap, salvages: Bool, _ choice: DiskScratchChoice,
+        _ path: FilePath, _ keys: KeyRing
     ) throws -> ForeignDiskFile? {
         // Volumes whose extents do not ascend would be decompressed again for each step back.
         guard choice != .none, choice != .usual || !contents.isAscending else { return nil }
@@ -107,7 +119,7 @@ struct RecordedForeign {
         events.log("reading \(path) once into \(folder), to survey its filesystems")
         let total = contents.storedByteCount
         let spooled = try ForeignDiskFile(
-            contents, unreadable: unreadable ?? AllocationMap(byteCount: contents.byteCount), in: folder,
+            contents, unreadable: unreadable, salvages: salvages, in: folder,
             memoryReserve: RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount),
             progress: { progress.show("decompress", done: $0, total: total) })
         guard let spooled else {

@@ -110,7 +110,7 @@ extension RestoreOperation {
     }
 
     /// Completes the report of a clone.
-    func noteClone(_ report: inout RestoreReport, _ plan: RestorePlan, _ header: ImageHeader) {
+    func noteClone(_ report: inout RestoreReport) {
         guard let clone else { return }
         report.source = clone.opened.identity
         // A disk has no image id: the recording's holds the time.
@@ -121,11 +121,6 @@ extension RestoreOperation {
             report.warnings.append(
                 "\(image) is no longer as it was cloned: \(change) after its data was read. \(disk) has its earlier state"
             )
-        }
-        let unreadable = clone.source.reader.unreadable.ranges
-        if !unreadable.isEmpty {
-            report.lost = plan.lostRanges(unreadable.map { Salvage.Loss(range: $0, hash: nil) }, header)
-            report.lostFiles = LostFiles.find(report.lost, plan, header, on: FilePath(disk))
         }
         report.advice =
             "Detach \(image) or \(disk) before you start either: they carry the same ids, and a system may mount the other "

@@ -75,9 +75,7 @@ package final class RestoreOperation {
     package func run() throws -> RestoreReport {
         do {
             let report = try restore()
-            let status: ExitStatus =
-                report.diskState == .salvaged ? .badImage : report.incomplete.isEmpty ? .done : .incomplete
-            events.take(.finished(finished(status, nil, report)))
+            events.take(.finished(finished(report.status, report.lossSentence(job), report)))
             return report
         } catch {
             var failure = cloneFailure(error) ?? JobFailure(error, cancellation: cancellation)
@@ -205,7 +203,7 @@ package final class RestoreOperation {
         let header = input.reader.header
         var plan = try makePlan(header, target)
         let holes = header.manifest.holes(
-            input.ending?.lateFacts.unreadable ?? clone?.source.reader.unreadable.ranges ?? [])
+            input.ending?.lateFacts.unreadable ?? input.reader.unread)
         plan.warnings += holes.map(RestorePlan.Warning.unreadable)
         let luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
         try refuseObstacles(to: plan)
@@ -214,7 +212,10 @@ package final class RestoreOperation {
         let unfinished = plan.only == nil ? try RestoreExecutor.unfinished(on: target.device, plan) : nil
         let (stream, survey) = try salvaging(input)
         let foreseen = plan.lostRanges(survey?.losses ?? [], header)
-        let obstacle = plan.shrinks.lazy.filter { shrink in foreseen.contains { $0.partition == shrink.number } }
+        // Of a clone, what the survey could not read.
+        let unread = plan.lostRanges(input.reader.unread.map { Salvage.Loss(range: $0, hash: nil) }, header)
+        let holed = foreseen + unread
+        let obstacle = plan.shrinks.lazy.filter { shrink in holed.contains { $0.partition == shrink.number } }
             .compactMap(\.obstacleWithLosses).first
         if let obstacle { throw JobFailure(.refused, obstacle) }
         let clone = try cloneFacts(target)
@@ -245,7 +246,7 @@ package final class RestoreOperation {
         }
         if let sign = prepared.clone?.swapSign { report.warnings.append("are the two swapped? \(sign)") }
         report.confirmation = report.confirmation ?? swapConfirmation(prepared.clone)
-        noteClone(&report, prepared.plan, input.reader.header)
+        noteClone(&report)
         return report
     }
 
@@ -275,15 +276,20 @@ package final class RestoreOperation {
         // A kernel that does not take the new table is no error: boot repair reaches volumes by their offsets.
         _ = target.device.rereadPartitionTable()
         if !outcome.lost.isEmpty { progress.show("look for the files that lost contents", done: 0, total: 0) }
+        // What a clone could not read during the survey is among what it could not read at all.
+        let remarks = plan.warnings.filter { warning in
+            if case .unreadable = warning { return clone == nil }
+            return true
+        }
         var report = RestoreReport(
             dryRun: false, image: image, imageID: prepared.stream.ending?.id.description,
             plan: .init(plan), diskState: executor.state,
             writtenByteCount: outcome.writtenByteCount, resumedFrom: outcome.resumedFrom,
-            warnings: plan.warnings.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
+            warnings: remarks.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
         report.findings = prepared.findings
-        noteClone(&report, plan, header)
+        noteClone(&report)
         return report
     }
 
@@ -304,7 +310,7 @@ package final class RestoreOperation {
             "\(disk) is partly written and boots nothing. The same command would end the same: restore with other sizes (--partition N=SIZE) or onto a larger disk."
         case .partial: "\(disk) is partly written and boots nothing; run the same command to continue."
         case .complete: "All data on \(disk) is complete."
-        case .salvaged: "\(disk) has its partition table, and all data that the image still holds."
+        case .salvaged: "\(disk) has its partition table, and all data that could be read."
         }
     }
 

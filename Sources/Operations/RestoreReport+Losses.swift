@@ -4,6 +4,26 @@ import Imaging
 import JobModel
 
 extension RestoreReport {
+    /// The exit status: losses count more than steps that are pending.
+    package var status: ExitStatus {
+        guard diskState == .salvaged else { return incomplete.isEmpty ? .done : .incomplete }
+        return source == nil ? .badImage : .ioError
+    }
+
+    /// What was lost, and what to do; `nil` without losses.
+    package func lossSentence(_ job: RestoreJob) -> String? {
+        guard diskState == .salvaged else { return nil }
+        let amount = ByteText.exact(lost.reduce(0) { $0 + $1.captured.byteCount })
+        let place =
+            job.only.map { "partition \(job.into ?? $0) of \(job.disk) has" }
+            ?? "\(job.disk) has its partition table and"
+        let (cause, rest) =
+            source == nil
+            ? ("is damaged", "that the image still holds") : ("could not be read everywhere", "that could be read")
+        return "\(job.image) \(cause): \(place) all data \(rest); \(amount) are lost, and are zeros. Check its "
+            + "filesystems before they are used"
+    }
+
     /// The losses as text: sums, ranges and files.
     /// - Parameter disk: the name of the target.
     package func lossLines(_ disk: String) -> [String] {

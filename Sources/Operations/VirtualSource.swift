@@ -34,9 +34,13 @@ package struct VirtualSource {
                 disk: disk, reader: ResectoredReader(disk, logicalSectorSize: disk.logicalSectorSize),
                 origin: (disk.baseManifest, disk.baseNames))
         }
-        guard !opened.device.isDevice, !job.takesImageAsDisk,
-            case .disk(let format) = try FileContents.detect(path), format.isVirtual
-        else { return nil }
+        guard !opened.device.isDevice, !job.takesImageAsDisk else { return nil }
+        let contents = try FileContents.detect(path)
+        if case .unknown = contents, let why = try DiskFormat.virtualContradiction(path) {
+            throw JobFailure(
+                .badImage, "\(path) is no disk: \(why). --as-disk captures it byte for byte, whatever it is")
+        }
+        guard case .disk(let format) = contents, format.isVirtual else { return nil }
         try refuseOptions(job, format.name)
         // A log is replayed on a copy.
         var request = DiskRequest(

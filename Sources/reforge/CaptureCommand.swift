@@ -65,7 +65,11 @@ struct CaptureCommand: ParsableCommand {
         help: "The disk's name in a repository (default: its serial number, else ids of its table and filesystems).")
     var diskName: String?
     @Option(help: "A tag; may be repeated.") var tag: [String] = []
-    @Flag(help: "Continue past unreadable sectors: retry, read around them, and record the holes.") var rescue = false
+    @Flag(
+        help:
+            "Continue past unreadable sectors: retry, read around them, and record the holes. Exit code 74 if there are any."
+    )
+    var rescue = false
     @Flag(help: "Read mounted LVM volumes from snapshots that exist only during the capture.") var snapshot = false
     @Flag(
         help:

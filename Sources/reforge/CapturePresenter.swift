@@ -16,8 +16,10 @@ struct CapturePresenter {
             toolVersion: ProgramVersion.text)
         CommandRun.leaves(.init(sentences: operation.leftBehind))
         try CommandRun.run(json: json, cancellation: cancellation) { _ in
-            try show(try operation.run())
-            return .done
+            let report = try operation.run()
+            try show(report)
+            if let loss = report.lossSentence(job.disk) { Console.message("reforge: \(loss)") }
+            return report.status
         }
     }
 

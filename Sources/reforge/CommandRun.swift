@@ -84,7 +84,8 @@ enum CommandRun {
 
     /// A message during the work; on a terminal it overwrites the progress line.
     private static func say(_ text: String) {
-        Console.message((SystemFacts.isTerminal(.standardError) ? "\r\u{1B}[K" : "") + text)
+        if SystemFacts.isTerminal(.standardError) { Console.write("\r\u{1B}[K", to: .standardError) }
+        Console.message(text)
     }
 
     /// Ends the process although a call does not return.

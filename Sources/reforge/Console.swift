@@ -8,10 +8,12 @@ import SystemPackage
 enum Console {
     static let events = TerminalEvents()
 
-    static func message(_ text: String) { write(text + "\n", to: .standardError) }
+    static func message(_ text: String) { write(text.printableLines + "\n", to: .standardError) }
 
     /// Prints a result. A failed write is an error, except on a closed standard output, which asks for silence.
     static func result(_ text: String) throws {
+        // A program that reads it gets names as they are.
+        let text = SystemFacts.isTerminal(.standardOutput) ? text.printableLines : text
         do { try print(text) } catch  where error == .badFileDescriptor {} catch { throw lost(error) }
     }
 
@@ -45,11 +47,11 @@ enum Console {
     /// - Parameter useTerminal: asks on /dev/tty because standard input is the image.
     static func ask(_ question: String, useTerminal: Bool) -> String? {
         guard useTerminal else {
-            write(question, to: .standardError)
+            write(question.printableLines, to: .standardError)
             return readLine(.standardInput)
         }
         guard let terminal = try? OwnedDescriptor.open("/dev/tty", .readWrite) else { return nil }
-        write(question, to: terminal.raw)
+        write(question.printableLines, to: terminal.raw)
         return readLine(terminal.raw)
     }
 

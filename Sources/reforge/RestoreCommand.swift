@@ -79,7 +79,7 @@ struct RestoreCommand: MountingCommand {
     var confirmSalvage: String?
     @Flag(
         help:
-            "Clone a disk past its unreadable sectors: retry, read around them, fill with zeros, and list the losses."
+            "Clone a disk past its unreadable sectors: retry, read around them, fill with zeros, and list the losses. Exit code 74 if anything is lost."
     )
     var rescue = false
     @Option(

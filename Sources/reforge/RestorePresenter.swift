@@ -60,16 +60,7 @@ struct RestorePresenter {
             )
         }
         if let advice = report.advice { Console.message(advice) }
-        if report.diskState == .salvaged {
-            let amount = ByteText.exact(report.lost.reduce(0) { $0 + $1.captured.byteCount })
-            let place =
-                job.only.map { "partition \(job.into ?? $0) of \(job.disk) has" }
-                ?? "\(job.disk) has its partition table and"
-            Console.message(
-                "reforge: \(job.image) is damaged: \(place) all data that the image still holds; "
-                    + "\(amount) are lost, and are zeros. Check its filesystems before they are used")
-            return .badImage
-        }
-        return report.incomplete.isEmpty ? .done : .incomplete
+        if let loss = report.lossSentence(job) { Console.message("reforge: \(loss)") }
+        return report.status
     }
 }

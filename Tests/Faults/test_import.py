@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 from faults import CANNOT_CREATE, DAMAGED, DONE, INTERRUPTED, MIB, REFUSED, USAGE, Context, Skip, same, tool
@@ -103,6 +105,8 @@ def test_least_sizes_of_an_import(ctx: Context) -> None:
 
     ctx.that("a snapshot: the least size is known", (least(f"{repository}@{snapshot}") or -1) >= 0)
     ctx.that("an image: it is not", (least(image) or -1) < 0)
+    snapshot = ctx.done("import", samples / "ntfs.ptcl", f"{repository}@", "--json").json()["disks"][0]["id"]
+    ctx.that("a snapshot of an NTFS: it is known, too", (least(f"{repository}@{snapshot}") or -1) >= 0)
 
 
 def test_refused_imports(ctx: Context) -> None:
@@ -154,13 +158,21 @@ def salvage(ctx: Context, samples: Path, output: Path) -> None:
     content = bytearray((samples / "ext4.ptcl").read_bytes())
     content[len(content) * 3 // 4] ^= 4
     broken.write_bytes(content)
-    ended = ctx.reforge("import", broken, output, "--salvage", "--json")
-    lost = ended.json()["disks"][0]["lost"] if output.exists() else None
-    ctx.that("--salvage imports the rest (65)", ended.status == DAMAGED and lost, ended)
-    target = as_reforge_restores(ctx, output, 96 * MIB)
-    with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
-        ctx.that("and what is before the damage is there", one.read(4 * MIB) == other.read(4 * MIB))
-    output.unlink(missing_ok=True)
+    for name, more in (("streamed", []), ("through a scratch", ["--scratch", str(ctx.folder)])):
+        ended = ctx.reforge("import", broken, output, "--salvage", "--json", *more)
+        lost = ended.json()["disks"][0]["lost"] if output.exists() else None
+        ctx.that(f"--salvage imports the rest, {name} (65)", ended.status == DAMAGED and lost, ended)
+        target = as_reforge_restores(ctx, output, 96 * MIB)
+        with target.open("rb") as one, (samples / "ext4.raw").open("rb") as other:
+            ctx.that(f"and what is before the damage is there, {name}", one.read(4 * MIB) == other.read(4 * MIB))
+        output.unlink(missing_ok=True)
+    # The bitmap: nothing is left of the only volume.
+    content[200] ^= 4
+    broken.write_bytes(content)
+    for name, more in (("streamed", []), ("through a scratch", ["--scratch", str(ctx.folder)])):
+        ended = ctx.reforge("import", broken, output, "--salvage", *more)
+        ctx.that(f"a volume that is lost as a whole, {name} (65)", ended.status == DAMAGED and output.exists(), ended)
+        output.unlink(missing_ok=True)
 
 
 def absent_program(ctx: Context, samples: Path, output: Path) -> None:
@@ -194,24 +206,61 @@ def no_room(ctx: Context, samples: Path) -> None:
     ctx.that("and nothing is left in it", not list(place.iterdir()))
 
 
+def test_names_that_a_terminal_would_obey(ctx: Context) -> None:
+    """A header with an escape sequence as the filesystem's name, in an image without checksums, which is said."""
+    ctx.needs("import")
+    content = bytearray((make_samples(ctx) / "ext4.a0.ptcl").read_bytes())
+    content[36:52] = b"\x1b[2Jhidden".ljust(16, b"\0")
+    content[106:110] = (zlib.crc32(content[:106]) ^ 0xFFFFFFFF).to_bytes(4, "little")
+    image = ctx.folder / "escape.ptcl"
+    image.write_bytes(content)
+    ended = ctx.reforge("import", image, ctx.folder / "escape.img.zst")
+    ctx.that("no control character of the image reaches the terminal", "\x1b" not in ended.said and "hidden" in ended.said, ended)
+
+
+def decompressor(child: subprocess.Popen[str]) -> Path | None:
+    """The gzip that a command, or the process that works for it, has started, once it runs."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end and child.poll() is None:
+        parents: dict[int, int] = {}
+        found: list[int] = []
+        for listed in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                # proc(5): the parent is the second field behind the name.
+                name, facts = listed.read_text().rsplit(")", 1)
+                pid = int(listed.parent.name)
+                parents[pid] = int(facts.split()[1])
+                if name.endswith("(gzip"):
+                    found.append(pid)
+        for pid in found:
+            if child.pid in (parents[pid], parents.get(parents[pid])):
+                return Path("/proc", str(pid))
+        time.sleep(0.01)
+    return None
+
+
 def test_interrupted_import(ctx: Context) -> None:
-    """Ctrl-C ends an import with its decompressor, and leaves no image."""
+    """Ctrl-C and a death end an import with its decompressor, and leave no image."""
     ctx.needs("import")
     big = ctx.folder / "big.raw"
     with big.open("wb") as made:
-        made.truncate(512 * MIB)
+        made.truncate(1024 * MIB)
     tool("mke2fs", "-q", "-F", "-t", "ext4", big)
-    plain = ctx.folder / "big.ptcl"
-    tool("partclone.dd", "-s", big, "-o", plain, "-L", ctx.folder / "log")
     packed = ctx.folder / "big.img.gz"
     with packed.open("wb") as made:
         subprocess.run(["gzip", "-1", "-c", str(big)], stdout=made, check=True)
+    big.unlink()
     output = ctx.folder / "output.img.zst"
-    child = ctx.start("import", packed, output)
-    time.sleep(0.3)
-    child.send_signal(signal.SIGINT)
-    ended = ctx.wait(child)
-    ctx.that("it is interrupted, or was done", ended.status in (INTERRUPTED, DONE), ended)
-    ctx.that("an unfinished image is not there", ended.status == DONE or not output.exists())
-    left = subprocess.run(["pgrep", "-f", f"gzip -dc"], capture_output=True, text=True, check=False)
-    ctx.that("no decompressor is left", not left.stdout.strip(), left.stdout)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        child = ctx.start("import", packed, output)
+        found = decompressor(child)
+        ctx.that(f"{number.name}: a decompressor runs", found is not None)
+        child.send_signal(number)
+        ended = ctx.wait(child)
+        expected = INTERRUPTED if number == signal.SIGINT else -number
+        ctx.that(f"{number.name}: it is interrupted", ended.status == expected, ended)
+        ctx.that(f"{number.name}: an unfinished image is not there", not output.exists())
+        end = time.monotonic() + 10
+        while found and found.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        ctx.that(f"{number.name}: no decompressor is left", found is None or not found.exists(), found)

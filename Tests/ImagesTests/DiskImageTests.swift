@@ -103,6 +103,17 @@ import Testing
         }
     }
 
+    /// The headers that lzop 1.04 writes without options, with --crc32, -F, and both.
+    @Test(arguments: [(0x0D, false), (0x110C, false), (0x0C, true), (0x100C, true)] as [(UInt16, Bool)])
+    func anLZOStreamMayHaveNoChecksums(flags: UInt16, isUnchecked: Bool) throws {
+        let head: [UInt8] =
+            [0x89, 0x4C, 0x5A, 0x4F, 0, 0x0D, 0x0A, 0x1A, 0x0A, 0x10, 0x40, 0x20, 0xA0, 0x09, 0x40, 1, 5, 3, 0]
+            + [UInt8(flags >> 8), UInt8(flags & 0xFF), 0, 0]
+        let compression = Compression.detect(head)
+        #expect(compression.name == "lzo")
+        #expect(compression.isUnchecked(head) == isUnchecked)
+    }
+
     /// A disk decompressed into a scratch takes no room for zeros, and can be read at any offset.
     @Test func aScratchIsSparseAndReadAtAnyPlace() throws {
         let scratch = try ScratchFolder()

@@ -79,6 +79,8 @@ import Testing
         var volume = sample.volume
         volume.replaceSubrange(volume.count - 512..<volume.count, with: boot)
         try expectRead(sample.image, volume, "NTFS")
+        // Version 0001 states only the length of the blocks.
+        try expectRead(sample.firstVersion(), volume, "NTFS, version 0001")
         // A place inside of the blocks is not touched.
         boot.setLittleEndian(UInt64(3), at: 40)
         sample.bootSector = boot

@@ -58,7 +58,8 @@ struct PartcloneSampleTests {
         let contents = try ForeignContents(try format.open(path, try format.disks(path)[0]), Cancellation())
         let disk = try #require(
             try ForeignDiskFile(
-                contents, unreadable: contents.unreadable, in: scratch.path, memoryReserve: 0, progress: { _ in }))
+                contents, unreadable: contents.unreadable, salvages: false, in: scratch.path, memoryReserve: 0,
+                progress: { _ in }))
         #expect(try disk.readBytes(at: 0, count: Int(disk.byteCount)) == (try PartcloneSample.read(path)))
         #expect(disk.isRandomAccess)
         // Backwards, streamed.

@@ -105,6 +105,20 @@ struct VirtualChainTests {
         }
     }
 
+    /// Tables in a sparse file of terabytes take hours to check.
+    @Test func theCheckOfTablesEndsWithTheJob() throws {
+        _ = try makeRaw()
+        try shell("qemu-img convert -f raw -O qcow2 raw a.qcow2; qemu-img convert -f raw -O vmdk raw b.vmdk")
+        let ended = Cancellation()
+        ended.request(2)
+        for name in ["a.qcow2", "b.vmdk"] {
+            #expect(throws: ImageError.self) {
+                try VirtualChain(path(name), allowsBacking: false, cancellation: ended)
+            }
+        }
+        #expect(throws: ImageError.self) { try KeptOverlay.check(path("a.qcow2"), cancellation: ended) }
+    }
+
     @Test func aTruncatedBaseIsNeverRead() throws {
         _ = try makeRaw()
         try shell(
@@ -156,6 +170,20 @@ struct VirtualChainTests {
         guard case .unknown(let why) = try FileContents.detect(path("a.vhd")) else { throw Problem("a disk") }
         #expect(why.contains("damaged"))
         refused("a.vhd", "no disk image")
+    }
+
+    /// The bytes of an image whose magic number is lost are those of no disk.
+    @Test(arguments: ["a.qcow2", "a.vmdk", "a.vhdx", "a.vdi", "a.vhd", "a-flat.vmdk", "a", "a.img"])
+    func aNameThatTheContentsContradictIsNoDisk(name: String) throws {
+        try Files.write([UInt8](repeating: 0x21, count: 1 << 20), to: path(name))
+        let why = try DiskFormat.virtualContradiction(path(name))
+        let isDisk = ["a-flat.vmdk", "a", "a.img"].contains(name)
+        #expect((why == nil) == isDisk)
+        guard let why, case .unknown(let said) = try FileContents.detect(path(name)) else {
+            #expect(isDisk)
+            return
+        }
+        #expect(said == why && why.contains("damaged"))
     }
 
     @Test func aChainIsReadToItsBase() throws {
@@ -266,6 +294,39 @@ struct VirtualChainTests {
             qemu-img create -q -f qcow2 -F raw -b inner.qcow2 -u outer.qcow2 1M
             """)
         refused("outer.qcow2", "of the format raw, but that is a qcow2 image")
+    }
+
+    /// A guess takes a raw disk for what its user wrote into it, and an image with a damaged start for a raw disk.
+    @Test func aFormatThatIsNotStatedIsNotGuessed() throws {
+        _ = try makeRaw()
+        try shell(
+            """
+            qemu-img convert -f raw -O qcow2 raw base.qcow2
+            qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 top.qcow2
+            """)
+        var bytes = try Files.read(path("top.qcow2"), limit: 1 << 30)
+        // The type of the extension that states it; extensions of unknown types are skipped.
+        let type: [UInt8] = [0xE2, 0x79, 0x2A, 0xCA]
+        let place = try #require(bytes.indices.prefix(4096).first { bytes[$0...].starts(with: type) })
+        bytes[place] = 0x12
+        try Files.write(bytes, to: path("top.qcow2"))
+        refused("top.qcow2", "does not say of which format")
+        try shell("dd if=/dev/zero of=base.qcow2 bs=4 count=1 conv=notrunc status=none")
+        refused("top.qcow2", "does not say of which format")
+    }
+
+    /// As with `mount -o loop`, which takes no locks.
+    @Test(.enabled(if: SystemFacts.isRoot && Files.exists("/dev/loop-control"), "mounts need root"))
+    func aMountedPartIsRefused() throws {
+        try shell(
+            """
+            truncate -s 8M base; mke2fs -q -F base; mkdir at
+            qemu-img create -q -f qcow2 -F raw -b base top.qcow2; mount -o loop base at
+            """)
+        refused("top.qcow2", "mounted read-write")
+        try shell("umount at; mount -o loop,ro base at")
+        defer { try? shell("umount at") }
+        #expect(try content("top.qcow2").count == 8 << 20)
     }
 
     @Test func aCycleEnds() throws {

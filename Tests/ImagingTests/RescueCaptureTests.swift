@@ -62,6 +62,27 @@ import Testing
         #expect(wrong == nil, "byte \(wrong ?? 0), seed \(seed)")
     }
 
+    /// Nothing on the target of a clone records the holes, so its state must.
+    @Test(arguments: [true, false]) func aCloneWithHolesIsNotComplete(inUse: Bool) throws {
+        var made = try MadeUpDisk(seed: seed)
+        made.header.manifest.codec = "stored"
+        let index = try #require(made.header.manifest.regions.firstIndex { $0.partition == 1 })
+        let start = made.header.manifest.regions[index].range.lowerBound
+        let map = made.header.maps[index]
+        let offset = try #require((inUse ? map : map.complement).ranges.first).lowerBound + start
+        let disk = MemoryDisk(made.bytes)
+        disk.makeUnreadable(offset..<offset + 512)
+        let recording = try DiskRecording(
+            CapturePlan(header: made.header, patches: [:]), of: RescueReader(disk), confirmEnd: {})
+        let executor = RestoreExecutor(
+            try made.plan(targetByteCount: MadeUpDisk.byteCount), target: MemoryDisk(byteCount: MadeUpDisk.byteCount),
+            targetPath: nil, options: .init(verify: true), progress: Progress())
+        let outcome = try executor.run(recording)
+        #expect(executor.state == (inUse ? .salvaged : .complete), "seed \(seed)")
+        #expect(outcome.lost.map(\.captured) == (inUse ? [offset..<offset + 512] : []), "seed \(seed)")
+        #expect(outcome.lost.allSatisfy { $0.partition == 1 })
+    }
+
     @Test func withoutRescueTheFirstErrorEndsTheCapture() throws {
         var random = SeededGenerator(seed: seed)
         let scratch = try ScratchFolder()

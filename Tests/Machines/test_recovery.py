@@ -276,7 +276,8 @@ def test_encrypted_repository(ctx: Context) -> None:
 
 @time_limit(900)
 def test_bad_sectors(ctx: Context) -> None:
-    """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes."""
+    """Without --rescue the first bad sector ends the capture; with it, exactly the bad sectors in use are holes.
+    Neither that image nor a clone counts as a success."""
     source = ctx.data_disk()
     # One file loses one sector, another two adjacent ones; a third bad range is unused.
     bad = []
@@ -293,14 +294,18 @@ def test_bad_sectors(ctx: Context) -> None:
     disks = [
         Disk(source, "virtio", "SOURCE", bad_sectors=(*sectors, (MIB + free * 4096) // 512), read_only=True),
         Disk(ctx.blank_disk("images.raw", GIB), "virtio", "IMAGES"),
+        Disk(ctx.blank_disk("clone.raw", DISK_BYTES), "virtio", "CLONE"),
     ]
     script = """
 /usr/sbin/mke2fs -q -t ext4 /dev/vdb; mkdir -p /mnt/images; mount /dev/vdb /mnt/images
 status=0; reforge capture /dev/vda /mnt/images/plain.img.zst || status=$?
 echo "PLAIN-ENDED $status"
 [ ! -e /mnt/images/plain.img.zst ]
-reforge capture /dev/vda /mnt/images/rescued.img.zst --rescue
+status=0; reforge capture /dev/vda /mnt/images/rescued.img.zst --rescue || status=$?
+[ $status = 74 ]
 reforge verify /mnt/images/rescued.img.zst
+status=0; reforge restore /dev/vda /dev/vdc --rescue --yes --layout keep || status=$?
+[ $status = 74 ]
 umount /mnt/images
 """
     lab = LVMGuest(scratch_directory(), ctx.binary)

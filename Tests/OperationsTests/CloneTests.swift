@@ -161,6 +161,14 @@ import Testing
         #expect(
             plan.contains { $0.hasPrefix("From \(from.path)") } && plan.contains { $0.hasPrefix("To   \(to.path)") })
         #expect(plan.contains { $0.contains("ext4") && $0.hasPrefix("  holds GPT") })
+        // What a failing disk no longer gives is no clean success.
+        #expect(report.status == .done && report.lossSentence(job(from.path, to.path)) == nil)
+        var holed = report
+        holed.diskState = .salvaged
+        #expect(holed.status == .ioError)
+        #expect(holed.lossSentence(job(from.path, to.path))?.contains("could not be read everywhere") == true)
+        holed.source = nil
+        #expect(holed.status == .badImage)
         // The same once more finds nothing to write but what the commit holds back.
         var again = job(from.path, to.path)
         again.isDelta = true

@@ -127,7 +127,7 @@ import Testing
     }
 
     /// Only the end of the stream shows this damage: none of its bytes are known to be right.
-    @Test func nothingOfAStreamIsTakenThatIsFoundDamagedAtItsEnd() throws {
+    @Test(arguments: [false, true]) func nothingOfAStreamIsTakenThatIsFoundDamagedAtItsEnd(inScratch: Bool) throws {
         let toy = try Toy()
         let packed = toy.folder.appending("root.img.gz")
         var bytes = try Files.read(packed, limit: 1 << 30)
@@ -135,8 +135,9 @@ import Testing
         bytes[bytes.count * 3 / 4] ^= 1
         try Files.remove(packed)
         try Files.write(bytes, to: packed)
-        #expect(throws: (any Error).self) { try toy.run() }
-        let report = try toy.run { $0.salvages = true }
+        let scratch = inScratch ? toy.scratch.path.string : nil
+        #expect(throws: (any Error).self) { try toy.run { $0.scratch = scratch } }
+        let report = try toy.run { ($0.salvages, $0.scratch) = (true, scratch) }
         #expect(report.outcome.status == .badImage)
         let lost = AllocationMap(byteCount: Self.byteCount, unsorted: report.disks.first?.lost ?? [])
         for place in Self.places { #expect(lost.covers(place)) }

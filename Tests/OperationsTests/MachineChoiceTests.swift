@@ -125,6 +125,9 @@ import Testing
         let text = #"{"schema":1,"base":"/repo@abcd","imageID":"abcd","imageUUID":"u","byteCount":512}"#
         try write(Array(text.utf8), record)
         #expect(try OverlayRecord.find(overlay)?.base == "/repo@abcd")
+        #expect(try OverlayRecord.find(overlay)?.need(of: overlay).contains("forget and prune") == true)
+        try write(Array(text.replacing("/repo@abcd", with: "/disk.img.zst").utf8), record)
+        #expect(try OverlayRecord.find(overlay)?.need(of: overlay).contains("forget") == false)
         for hostile in [
             "", "{}", "[1]", text.replacing("\"schema\":1", with: "\"schema\":2"), text.replacing("512", with: "-1"),
         ] {

@@ -93,6 +93,18 @@ struct VirtualDiskOperationTests {
         #expect(restored.contains("reforge export"), "\(restored)")
     }
 
+    /// The first bytes of a machine's disk were lost: what is left must not pass for a raw disk.
+    @Test func aDamagedImageIsNotCapturedAsADisk() throws {
+        try makeDisk()
+        try shell("qemu-img convert -f raw -O qcow2 plain.img a.qcow2; truncate -s %512 a.qcow2")
+        try shell("dd if=/dev/zero of=a.qcow2 bs=512 count=1 conv=notrunc status=none")
+        #expect(refusal { _ = try capture("a.qcow2") }.contains("its name is that of a qcow2 image"))
+        #expect(
+            refusal { _ = try InspectOperation(InspectJob(disk: path("a.qcow2")), keys: keys, events: events).run() }
+                .contains("its name is that of a qcow2 image"))
+        _ = try capture("a.qcow2") { $0.takesImageAsDisk = true }
+    }
+
     @Test func theBytesOfTheFileAreCapturedOnRequest() throws {
         try makeDisk()
         try shell("qemu-img convert -f raw -O qcow2 plain.img a.qcow2; truncate -s %512 a.qcow2")

@@ -21,7 +21,7 @@ extension BootRepairExecutor {
         let old = anchor.byteCount(of: rebuild.path)
         if let old { try keep(old, rebuild, try tree.place(folder.string)) }
         let configured = try configure(rebuild, anchor)
-        defer { try? anchor.remove(Self.allDrivers) }
+        defer { _ = try? anchor.remove(Self.allDrivers) }
         var problem: String?
         do throws(SystemCallError) {
             let output = try tree.run(rebuild.command)

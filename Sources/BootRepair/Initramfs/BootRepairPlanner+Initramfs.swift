@@ -104,7 +104,9 @@ extension BootRepairPlanner {
         }
         guard
             let rebuild = InitramfsRebuild(
-                generator ?? .unknown, version: version, path: path, modules: contents.missing,
+                generator ?? .unknown, version: version, path: path,
+                // Those that they depend on come with them.
+                modules: contents.unmet.compactMap(\.modules.first),
                 isHostOnly: contents.isHostOnly ?? true, needs: kernel.neededModules,
                 commandLine: contents.commandLine)
         else { return }
@@ -114,7 +116,7 @@ extension BootRepairPlanner {
 
     private mutating func lose(_ reference: InitramfsReference, _ path: String, _ system: InstalledSystem) {
         switch reference.purpose {
-        case .resume: draft.loseResume(of: reference.text, system, at: .file(path))
+        case .resume: draft.loseResume(of: BootReference(reference.text[...]).text, system, at: .file(path))
         case .root:
             draft.find(
                 .initramfsReferenceLost,

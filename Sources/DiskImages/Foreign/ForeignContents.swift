@@ -86,6 +86,7 @@ package final class ForeignContents: BlockReader {
         self.volumes = volumes
         self.missing = missing
         used = Self.map(disk, places, volumes)
+        head.complete(used)
     }
 
     private static func volume(
@@ -171,8 +172,7 @@ package final class ForeignContents: BlockReader {
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
         let result = state.withLock { state in
             Result { () throws(ImageError) in
-                for place in places[firstPlace(endingAfter: offset)...] where place.range.lowerBound < window.upperBound
-                {
+                for place in places[firstPlace(endingAfter: offset)...] {
                     let part = place.range.clamped(to: window)
                     guard !part.isEmpty else { break }
                     let slice = Int(part.lowerBound - offset)..<Int(part.upperBound - offset)

@@ -2,6 +2,7 @@
 import DiskModel
 import ImageModel
 import LinuxSystem
+import Synchronization
 import SystemPackage
 
 /// What is known of a foreign disk before its streams are read: small files, and the first bytes of each volume, with
@@ -12,6 +13,17 @@ package final class ForeignHead: BlockReader {
     package let name: String
     /// A sparse file in memory.
     private let file: OwnedDescriptor
+
+    private struct Unread {
+        /// The ranges that were written.
+        var written: [ByteRange] = []
+        var known = AllocationMap(byteCount: 0)
+        /// The bytes that the images hold; `nil` until the head is complete.
+        var used: AllocationMap?
+        var wasMet = false
+    }
+
+    private let unread = Mutex(Unread())
 
     init(_ disk: ForeignDisk) throws(ImageError) {
         byteCount = disk.geometry.byteCount
@@ -33,6 +45,34 @@ package final class ForeignHead: BlockReader {
                 _ = unsafe try file.raw.writeAll(toAbsoluteOffset: Int64(clamping: offset), bytes)
             }
         } catch { throw .system(SystemCallError("write", "a file in memory", error as? Errno ?? .ioError)) }
+        if let range = ByteRange(offset: offset, byteCount: UInt64(bytes.count)) {
+            unread.withLock { $0.written.append(range) }
+        }
+    }
+
+    /// Everything is written.
+    /// - Parameter used: the bytes that the images hold.
+    func complete(_ used: AllocationMap) {
+        unread.withLock {
+            $0.known = AllocationMap(byteCount: byteCount, unsorted: $0.written)
+            $0.written = []
+            $0.used = used
+        }
+    }
+
+    /// Whether `body` reads bytes that the images hold and the head does not: zeros stand for those.
+    package func meetsUnread(_ body: () -> Void) -> Bool {
+        unread.withLock { $0.wasMet = false }
+        body()
+        return unread.withLock { $0.wasMet }
+    }
+
+    private func noteUnread(_ range: ByteRange) {
+        unread.withLock { unread in
+            guard let used = unread.used, !unread.wasMet, !range.isEmpty else { return }
+            let known = unread.known
+            unread.wasMet = used.ranges(in: range).contains { !known.covers($0) }
+        }
     }
 
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
@@ -44,6 +84,7 @@ package final class ForeignHead: BlockReader {
         guard offset <= byteCount, UInt64(buffer.count) <= byteCount - offset else {
             throw failure("that is past its end at byte \(byteCount)")
         }
+        noteUnread(offset..<offset + UInt64(buffer.count))
         var done = 0
         while done < buffer.count {
             let count: Int

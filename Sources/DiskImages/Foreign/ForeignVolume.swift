@@ -77,7 +77,7 @@ final class ForeignVolume: Sendable {
         _ content: PieceContent, _ payload: ForeignPayload, _ label: String, _ room: UInt64
     ) throws(ImageError) -> any VolumeStream {
         guard case .partclone = payload else { return RawVolume(content, byteCount: room) }
-        let volume = try PartcloneVolume(content)
+        let volume = try PartcloneVolume(content, room: room)
         guard volume.byteCount <= room else {
             throw .foreign(
                 name: content.name,

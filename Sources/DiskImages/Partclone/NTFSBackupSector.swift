@@ -9,9 +9,11 @@ struct NTFSBackupSector {
     let range: ByteRange
     private let bytes: [UInt8]
 
-    /// - Parameter bootSector: the first bytes of the volume.
+    /// - Parameters:
+    ///   - bootSector: the first bytes of the volume.
+    ///   - room: the bytes that the volume may have. Version 0001 states only the length of its blocks.
     /// - Returns: `nil` for another filesystem, or where the blocks include the place.
-    init?(bootSector: [UInt8], _ header: PartcloneHeader) {
+    init?(bootSector: [UInt8], _ header: PartcloneHeader, room: UInt64) {
         guard bootSector.dropFirst(3).starts(with: Array("NTFS    ".utf8)),
             let sectorSize: UInt16 = try? bootSector.littleEndian(at: 11), [512, 4096].contains(sectorSize),
             let bytes = try? bootSector.bytes(at: 0, count: Int(sectorSize)),
@@ -19,7 +21,9 @@ struct NTFSBackupSector {
             let sectors: UInt64 = try? bootSector.littleEndian(at: 40),
             let start = try? sectors.multiplied(by: UInt64(sectorSize), "the volume"),
             let range = ByteRange(offset: start, byteCount: UInt64(sectorSize)),
-            start >= header.blocksByteCount, range.upperBound <= header.deviceByteCount
+            // Behind the last whole cluster.
+            start >= header.blocksByteCount, start - header.blocksByteCount < UInt64(header.blockSize),
+            range.upperBound <= room
         else { return nil }
         self.range = range
         self.bytes = bytes

@@ -31,8 +31,14 @@ enum PartcloneFile {
     private static func open(_ path: FilePath) throws(ImageError) -> ForeignDisk {
         let stream = try PieceStream.find(from: path)
         let header = try PartcloneVolume.readHeader(try PieceContent(stream, Cancellation()))
-        guard let byteCount = header.deviceByteCount.roundedUp(toMultipleOf: 512) else {
-            throw .unsupported(name: path.string, what: "a volume of \(header.deviceByteCount) bytes")
+        // Version 0001 does not state how long an NTFS is, only its blocks: its boot sector does. Damage is reported by
+        // those who read the volume.
+        let volume =
+            header.version > 1
+            ? nil : try? PartcloneVolume(try PieceContent(stream, Cancellation()), room: .max)
+        let length = volume?.byteCount ?? header.deviceByteCount
+        guard let byteCount = length.roundedUp(toMultipleOf: 512) else {
+            throw .unsupported(name: path.string, what: "a volume of \(length) bytes")
         }
         return ForeignDisk(
             name: path.string, format: "partclone", geometry: DiskGeometry(byteCount: byteCount),

@@ -9,7 +9,7 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
     // @unchecked: one thread at a time uses it.
     let content: PieceContent
     let header: PartcloneHeader
-    var byteCount: UInt64 { header.deviceByteCount }
+    private(set) var byteCount: UInt64
     private(set) var used: AllocationMap
 
     /// The ranges of the stored blocks.
@@ -32,10 +32,12 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
     /// Blocks that are read at once otherwise, in bytes.
     private static let pieceByteCount: UInt64 = 4 << 20
 
-    /// Reads the header and the bitmap.
-    init(_ content: PieceContent) throws(ImageError) {
+    /// Reads the header, the bitmap and the first blocks.
+    /// - Parameter room: the bytes of the volume's place.
+    init(_ content: PieceContent, room: UInt64) throws(ImageError) {
         self.content = content
         header = try Self.readHeader(content)
+        byteCount = header.deviceByteCount
         blocks = try PartcloneMapReader(header, content).read()
         used = blocks
         blocksInImage = blocks.usedByteCount / UInt64(header.blockSize)
@@ -43,8 +45,11 @@ final class PartcloneVolume: VolumeStream, @unchecked Sendable {
         // The backup sector of NTFS is known from the first one.
         try loadGroup()
         if blocks.ranges.first?.lowerBound == 0 {
-            ntfs = NTFSBackupSector(bootSector: group, header)
-            if let ntfs { used.insert(ntfs.range) }
+            ntfs = NTFSBackupSector(bootSector: group, header, room: room)
+        }
+        if let ntfs {
+            byteCount = max(byteCount, ntfs.range.upperBound)
+            used = AllocationMap(byteCount: byteCount, unsorted: blocks.ranges + [ntfs.range])
         }
     }
 

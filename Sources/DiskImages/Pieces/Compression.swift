@@ -22,7 +22,7 @@ struct Compression: Sendable {
     var isUnchecked: @Sendable ([UInt8]) -> Bool = { _ in false }
 
     /// The number of first bytes that recognition needs.
-    static let headByteCount = 16
+    static let headByteCount = 24
 
     static let none = Compression(
         name: "none", recognize: { _ in true }, decoder: .plain, isUnchecked: { _ in true })
@@ -49,10 +49,15 @@ struct Compression: Sendable {
             name: "lz4", recognize: { $0.starts(with: [0x04, 0x22, 0x4D, 0x18]) },
             decoder: .program("lz4", options: "-dcq"),
             isUnchecked: { $0.count > 4 && $0[4] & 0x04 == 0 }),
-        // The magic number of lzop.
+        // The magic number of lzop. Flags say whether the blocks have checksums, Adler-32 (the last byte) or CRC-32, of
+        // their content (bit 0) or as they are stored (bit 1); `lzop -F` writes none.
         Compression(
             name: "lzo", recognize: { $0.starts(with: [0x89, 0x4C, 0x5A, 0x4F, 0x00, 0x0D, 0x0A, 0x1A, 0x0A]) },
-            decoder: .program("lzop", options: "-dc")),
+            decoder: .program("lzop", options: "-dc"),
+            isUnchecked: { head in
+                guard let flags = try? head.bytes(at: 17, count: 4) else { return true }
+                return flags[3] & 0x03 == 0 && flags[2] & 0x03 == 0
+            }),
         Compression(
             name: "lzip", recognize: { $0.starts(with: Array("LZIP".utf8)) },
             decoder: .codec { () throws(CodecError) in try XZStreamDecompressor(.lzip) }),

@@ -79,12 +79,20 @@ enum VHDFooter {
         }
         // QEMU reads zeros in place of the end of a block that is cut off, up to a sector.
         let count = size / blockByteCount + (size % blockByteCount == 0 ? 0 : 1)
-        let table = try file.part(at: tableOffset, count: Int(count) * 4)
+        guard count * 4 <= file.byteCount, tableOffset <= file.byteCount - count * 4 else {
+            throw .truncated(name: file.name, at: file.byteCount)
+        }
         // A bit for each sector, in whole sectors.
         let bitmapByteCount = (blockByteCount / 512 + 4095) / 4096 * 512
+        // Blocks of one sector make a table of gigabytes.
+        let perPiece: UInt64 = 1 << 18
+        var table: [UInt8] = []
         for index in 0..<count {
+            if index % perPiece == 0 {
+                table = try file.part(at: tableOffset + index * 4, count: Int(min(perPiece, count - index)) * 4)
+            }
             let sector = try file.parsing(at: tableOffset) { () throws(ParsingError) in
-                try table.bigEndian(UInt32.self, at: Int(index) * 4)
+                try table.bigEndian(UInt32.self, at: Int(index % perPiece) * 4)
             }
             guard sector != .max else { continue }
             let end = UInt64(sector) * 512 + bitmapByteCount + min(blockByteCount, size - index * blockByteCount)

@@ -23,6 +23,7 @@ struct VirtualChain {
     private var made: [MemoryFile] = []
     private var copy: ReplayedCopy?
     private let folder: FilePath?
+    private let cancellation: Cancellation
 
     /// The limit of the number of snapshots in a chain.
     private static let deepest = 64
@@ -35,10 +36,15 @@ struct VirtualChain {
         init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
     }
 
-    /// - Parameter allowsBacking: whether files outside the folder of `path` may be read.
-    init(_ path: FilePath, allowsBacking: Bool) throws(ImageError) {
-        top = try VirtualFile(path, below: nil)
-        header = try VirtualHeader.read(top.device)
+    /// - Parameters:
+    ///   - allowsBacking: whether files outside the folder of `path` may be read.
+    ///   - cancellation: ends the check of tables.
+    init(
+        _ path: FilePath, allowsBacking: Bool, cancellation: Cancellation = Cancellation()
+    ) throws(ImageError) {
+        self.cancellation = cancellation
+        top = try VirtualFile(path, below: nil, cancellation)
+        header = try VirtualHeader.read(top.metadata)
         // Its bytes are never taken as those of a disk: a damaged header must not have that effect.
         guard header.format != .raw else {
             throw .foreign(name: path.string, why: "it is no disk image of a virtual machine (any more)")
@@ -88,7 +94,7 @@ struct VirtualChain {
             dataFile = data
             options += #","data-file":"\#(protocolNode(data.attachment.path))""#
         }
-        try header.qcowTables?.check(file.device, data: dataFile?.device)
+        try header.qcowTables?.check(file.metadata, data: dataFile?.device)
         addCheck(file, header, place)
         if header.format == .qcow2 || header.format == .vmdk {
             var backing = "null"
@@ -124,9 +130,17 @@ struct VirtualChain {
         _ reference: VirtualHeader.Reference, of file: VirtualFile, _ child: VirtualHeader, as name: String, depth: Int
     ) throws(ImageError) {
         let backing = try open(reference, of: file)
-        let header = try VirtualHeader.read(backing.device)
-        // A raw disk whose first bytes its user chose could name files of this machine.
-        if let stated = reference.format, stated != header.format.rawValue {
+        let header = try VirtualHeader.read(backing.metadata)
+        // A raw disk whose first bytes its user chose could name files of this machine, and an image whose first bytes
+        // are damaged would be read as a raw disk.
+        guard let stated = reference.format else {
+            throw .refused(
+                "\(file.path) does not say of which format its backing file \(backing.path) is, and a guess may read "
+                    + "other bytes than its disk. It looks like \(header.format.title); if that is right, write it down: "
+                    + "qemu-img rebase -u -f \(child.format.rawValue) -F \(header.format.rawValue) -b "
+                    + "\(QemuText.json(reference.name)) \(QemuText.json(file.path.string))")
+        }
+        if stated != header.format.rawValue {
             throw .refused(
                 "\(file.path) says that its backing file \(backing.path) is of the format \(stated), but that is "
                     + "\(header.format.title): correct the one that is wrong (qemu-img rebase -u)")
@@ -177,7 +191,9 @@ struct VirtualChain {
             throw .missing(
                 "\(file.path) needs the file \(place), which does not exist: put it there, or name the right one")
         }
-        return try VirtualFile(place, below: folder)
+        let part = try VirtualFile(place, below: folder, cancellation)
+        try part.refuseMounted()
+        return part
     }
 
     // MARK: - Descriptions
@@ -231,7 +247,7 @@ struct VirtualChain {
             }
             return
         }
-        let own = try VMDKHeader.sectorCount(ofExtent: part.device, extent.kind)
+        let own = try VMDKHeader.sectorCount(ofExtent: part.metadata, extent.kind)
         guard own == extent.sectorCount else {
             throw part.device.damaged(
                 "it holds \(own) sectors, and the description of the disk says \(extent.sectorCount)", at: 0)

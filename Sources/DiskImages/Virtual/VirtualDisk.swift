@@ -33,7 +33,8 @@ package final class VirtualDisk: DiskFile, ServedDisk {
     private static let askedByteCount = 256 << 10
 
     package init(_ request: DiskRequest) throws(ImageError) {
-        var chain = try VirtualChain(request.path, allowsBacking: request.allowsBacking)
+        var chain = try VirtualChain(
+            request.path, allowsBacking: request.allowsBacking, cancellation: request.cancellation)
         if chain.header.hasLog { chain.replaceFile(by: try ReplayedCopy(chain.top, request)) }
         self.chain = chain
         file = chain.top.bytes

@@ -9,6 +9,8 @@ import SystemPackage
 /// One file of a virtual machine's disk: opened once, examined, claimed, and given to QEMU by its descriptor.
 final class VirtualFile: Sendable {
     let device: BlockDevice
+    /// Reads what decides on the disk.
+    let metadata: InterruptibleReader
     /// Detects changes.
     let bytes: FileBytes
     private let claim: Claim
@@ -16,8 +18,10 @@ final class VirtualFile: Sendable {
     /// The path of the opened file, without links.
     let path: FilePath
 
-    /// - Parameter folder: the folder that the file must lie in; `nil` for any.
-    init(_ path: FilePath, below folder: FilePath?) throws(ImageError) {
+    /// - Parameters:
+    ///   - folder: the folder that the file must lie in; `nil` for any.
+    ///   - cancellation: ends the reads of its metadata.
+    init(_ path: FilePath, below folder: FilePath?, _ cancellation: Cancellation) throws(ImageError) {
         guard let real = Files.realPath(path) else {
             throw .system(SystemCallError("open", path.string, .noSuchFileOrDirectory))
         }
@@ -26,6 +30,7 @@ final class VirtualFile: Sendable {
         do { status = try Stat(real) } catch { throw .system(SystemCallError("open", path.string, error)) }
         guard status.type == .regular else { throw Self.notRegular(path) }
         do throws(SystemCallError) { device = try BlockDevice(opening: real) } catch { throw .system(error) }
+        metadata = InterruptibleReader(base: device, cancellation: cancellation)
         let place = FilePath("/proc/self/fd/\(device.fileDescriptor.rawValue)")
         // Asked of the open file: its path may have led elsewhere for a moment.
         guard !device.isDevice, let opened = Files.linkTarget(place) else { throw Self.notRegular(path) }
@@ -40,6 +45,20 @@ final class VirtualFile: Sendable {
             throw .refused(
                 "\(path) \(error). Its contents may change while they are read: shut the virtual machine down, or take "
                     + "a snapshot of it")
+        }
+    }
+
+    /// Refuses a file whose filesystems are mounted read-write, through a loop device: what is written there has no
+    /// lock that QEMU would see.
+    func refuseMounted() throws(ImageError) {
+        let places = DiskDirectory().uses(of: device).compactMap { use in
+            if case .mounted(_, let place, false) = use { return place }
+            return nil as String?
+        }
+        guard places.isEmpty else {
+            throw .refused(
+                "\(path) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them "
+                    + "first")
         }
     }
 

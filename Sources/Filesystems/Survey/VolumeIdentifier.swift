@@ -36,6 +36,13 @@ package enum VolumeIdentifier {
         return try NTFSFilesystem.withoutPageFiles(volume, contents)
     }
 
+    /// What the one format of that kind says about a volume; `nil` if it is no volume of it.
+    package static func survey(
+        _ volume: any BlockReader, as kindName: String
+    ) throws(BlockIOError) -> FilesystemInfo? {
+        try formats.rows.first { $0.kindNames.contains(kindName) }?.survey(volume)?.filesystem
+    }
+
     /// Surveys a volume inside `depth` containers. `volumesLeft` bounds the recursion.
     static func survey(
         _ volume: any BlockReader, secondOpinion: SecondOpinion?, depth: Int, volumesLeft: inout Int, trustMaps: Bool,
