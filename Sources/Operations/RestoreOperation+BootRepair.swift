@@ -43,7 +43,8 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            let options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            var options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            options.renewsSeeds = true
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
             let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
