@@ -33,6 +33,13 @@ package final class Agent {
 
     private func send(_ reply: AgentReply) throws(ApplianceError) { try channel.send(reply.frame) }
 
+    private func sendPieces(_ bytes: [UInt8]) throws(ApplianceError) {
+        for start in stride(from: 0, to: bytes.count, by: AgentReply.pieceByteCount) {
+            let piece = Array(bytes[start..<min(start + AgentReply.pieceByteCount, bytes.count)])
+            try send(.data(offset: UInt64(start), piece))
+        }
+    }
+
     private func answer(_ request: AgentRequest) throws(AgentFailure) {
         do throws(ApplianceError) {
             switch request {
@@ -59,6 +66,9 @@ package final class Agent {
                 }
                 try walker.visit(start)
                 try send(.done)
+            case .doctor(let disk, let question):
+                try sendPieces(try volumes.diagnose(disk, question))
+                try send(.done)
             }
         } catch {
             switch error {
@@ -84,6 +94,11 @@ package protocol AgentVolumes: AnyObject {
     func kernelErrors() -> [String]
     /// - Returns: where the volume is mounted.
     func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath
+    /// - Parameters:
+    ///   - disk: its position in the session's list.
+    ///   - question: a `DoctorQuestion` as JSON.
+    /// - Returns: a `DoctorReport` as JSON.
+    func diagnose(_ disk: UInt32, _ question: [UInt8]) throws(ApplianceError) -> [UInt8]
 }
 
 /// Folders in place of volumes, for tests: each is one volume.
@@ -106,6 +121,10 @@ package final class FolderVolumes: AgentVolumes {
     package func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath {
         guard folders.indices.contains(Int(id)) else { throw .notFound("there is no such volume") }
         return folders[Int(id)]
+    }
+
+    package func diagnose(_ disk: UInt32, _ question: [UInt8]) throws(ApplianceError) -> [UInt8] {
+        throw .refused("a folder is no disk")
     }
 }
 

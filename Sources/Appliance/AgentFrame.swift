@@ -10,7 +10,7 @@
 /// | 6 | 2 | zero |
 /// | 8 | 4 | length of the payload, little endian |
 package struct AgentFrame: Equatable, Sendable {
-    package static let version: UInt8 = 1
+    package static let version: UInt8 = 2
     package static let headerByteCount = 12
     /// More than the largest message: a piece of a file, or all attributes of one.
     package static let largestPayload = 1 << 20

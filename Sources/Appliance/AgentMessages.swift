@@ -21,6 +21,9 @@ package enum AgentRequest: Equatable, Sendable {
     /// The entries at and below a path, each folder's in order of their bytes: `entry`, with `contents` its `extents`,
     /// `data` and `fileEnd`, or `problem`; then `done`.
     case walk(Walk)
+    /// Judges how a disk starts, by a `DoctorQuestion` as JSON: `data` with the bytes of a `DoctorReport` as JSON,
+    /// then `done`. Nothing is mounted before, and nothing is mounted at its end.
+    case doctor(disk: UInt32, question: [UInt8])
 
     package struct Walk: Equatable, Sendable {
         package var mount: UInt32
@@ -40,7 +43,7 @@ package enum AgentRequest: Equatable, Sendable {
         }
     }
 
-    private enum Code: UInt8 { case keys = 1, volumes, mount, walk }
+    private enum Code: UInt8 { case keys = 1, volumes, mount, walk, doctor }
 
     package var frame: AgentFrame {
         var bytes = AgentBytes()
@@ -67,6 +70,10 @@ package enum AgentRequest: Equatable, Sendable {
             bytes.put(walk.path)
             bytes.put(walk.depth)
             bytes.put(UInt8((walk.followsLast ? 1 : 0) | (walk.contents ? 2 : 0)))
+        case .doctor(let disk, let question):
+            code = .doctor
+            bytes.put(disk)
+            bytes.put(question)
         }
         return AgentFrame(kind: code.rawValue, payload: bytes.bytes)
     }
@@ -96,6 +103,7 @@ package enum AgentRequest: Equatable, Sendable {
             let flags: UInt8 = try reader.number()
             self = .walk(
                 Walk(mount: mount, path: path, depth: depth, followsLast: flags & 1 != 0, contents: flags & 2 != 0))
+        case .doctor: self = .doctor(disk: try reader.number(), question: try reader.string())
         case nil: throw .untrusted("an unknown request")
         }
         try reader.end()

@@ -199,12 +199,12 @@ package final class ApplianceSession {
 
     // MARK: Requests
 
-    private func ask(_ request: AgentRequest) throws(ApplianceError) {
+    func ask(_ request: AgentRequest) throws(ApplianceError) {
         guard check == nil, !isClosed else { throw .machine("the appliance is in use") }
         try channel.send(request.frame)
     }
 
-    private func reply() throws(ApplianceError) -> AgentReply {
+    func reply() throws(ApplianceError) -> AgentReply {
         guard let frame = try channel.receive(withinSeconds: Self.patienceSeconds) else {
             let lines = program.map { Self.lastWords($0.lines) } ?? ""
             throw .machine(

@@ -9,7 +9,7 @@ import SystemPackage
 /// are activated read-only, LUKS is opened read-only, and a mirror's member is read by itself.
 package final class DiskVolumes: AgentVolumes {
     package var keys: [[UInt8]] = [] { didSet { found = nil } }
-    private let disks: [FilePath]
+    let disks: [FilePath]
     /// Where volumes are mounted, and keys are kept for as long as it takes to try them.
     private let folder: FilePath
     private var found: [Found]?
@@ -32,6 +32,9 @@ package final class DiskVolumes: AgentVolumes {
         var logicalVolume = ""
         var layers: [String] = []
     }
+
+    /// Whether volumes were activated, opened or mounted.
+    var hasOpenVolumes: Bool { !held.isEmpty || !mounts.isEmpty }
 
     private final class HeldMount {
         let mount: MountedVolume

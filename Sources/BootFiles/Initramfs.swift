@@ -33,11 +33,9 @@ package struct Initramfs: Equatable, Sendable {
         switch generator {
         case .initramfsTools:
             // initramfs.conf(5): conf.d overrides; `dep` guesses the modules from the running machine.
+            let names = ["conf/initramfs.conf"] + files.keys.filter { $0.hasPrefix("conf/conf.d/") }.sorted()
             var value: String?
-            for (name, bytes) in files.sorted(by: { $0.key < $1.key })
-            where name == "conf/initramfs.conf" || name.hasPrefix("conf/conf.d/") {
-                value = Self.variable("MODULES", in: bytes) ?? value
-            }
+            for name in names { value = Self.variable("MODULES", in: files[name] ?? []) ?? value }
             return value.map { $0 == "dep" }
         case .dracut:
             let parameters = file(endingWith: "dracut/build-parameter.txt") ?? ""

@@ -74,6 +74,16 @@ extension Initramfs {
         return found
     }
 
+    /// The words of the kernel command line that dracut put into it, in order.
+    package var commandLine: [String] {
+        files.sorted { $0.key < $1.key }.filter { $0.key.hasPrefix("etc/cmdline.d/") }
+            .flatMap { String(decoding: $0.value, as: UTF8.self).split(whereSeparator: \.isWhitespace) }
+            .prefix(Self.mostReferences).map(String.init)
+    }
+
+    /// What a word of a kernel command line refers to; `nil` if it refers to no disk.
+    package static func target(ofArgument word: String) -> InitramfsReference.Target? { argument(word[...])?.0 }
+
     /// The second field of a line of crypttab(5).
     private static func encrypted(_ field: Substring) -> InitramfsReference.Target? {
         for prefix in ["UUID=", "/dev/disk/by-uuid/"] where field.hasPrefix(prefix) {

@@ -102,6 +102,7 @@ struct BootRepairExecutor {
         case .copyFile(let copies): try makeCopies(copies, tree)
         case .removeFile(let removal): try remove(removal, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
+        case .rebuildInitramfs(let rebuild): try rebuildInitramfs(rebuild, tree, log)
         case .changeNVRAM: break
         }
         return nil

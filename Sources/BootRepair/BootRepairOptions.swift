@@ -17,16 +17,19 @@ package struct BootRepairOptions: Sendable {
     /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs
     /// this, in the recovery environment; else any machine.
     package var machine: MachineRecord?
+    /// Whether `machine` is the one that runs this, and the disk is attached to it by the kernel's name of the survey.
+    package var isHere: Bool
 
     /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
-        capturedDiskName: String? = nil, machine: MachineRecord? = nil
+        capturedDiskName: String? = nil, machine: MachineRecord? = nil, isHere: Bool = false
     ) {
         self.touchNVRAM = touchNVRAM
         self.firmware = firmware ?? machine?.firmware ?? .current
         self.inRecoveryEnvironment = inRecoveryEnvironment ?? SystemFacts.isRecoveryEnvironment
         self.capturedDiskName = capturedDiskName
         self.machine = machine
+        self.isHere = isHere
     }
 }

@@ -7,25 +7,6 @@ extension BootRepairPlanner {
         for finding in survey.systemFindings { draft.find(finding) }
     }
 
-    /// A machine of one firmware, and a disk that is meant only for the other.
-    mutating func judgeFirmware() {
-        guard target.machineIsKnown, !draft.firmware.contains(survey.firmware) else { return }
-        let isMeantToStart = target.system != nil || survey.esp?.loaders.isEmpty == false || !draft.firmware.isEmpty
-        guard isMeantToStart else { return }
-        switch survey.firmware {
-        case .bios:
-            draft.fail(
-                .noBIOSBoot,
-                "the machine starts by BIOS, but the disk has neither boot code nor a BIOS boot partition",
-                BootObstacle("switch the machine's firmware to UEFI"), matters: true)
-        case .uefi:
-            guard survey.esp == nil else { return }
-            draft.fail(
-                .noUEFIBoot, "the machine starts by UEFI, but the disk has no EFI system partition",
-                BootObstacle("switch the machine's firmware to legacy BIOS (CSM)"), matters: true)
-        }
-    }
-
     mutating func judgeKernels() {
         guard let system = target.system else { return }
         if system.kernels.isEmpty, !target.hasKernelsForLoader {
@@ -33,20 +14,8 @@ extension BootRepairPlanner {
                 .kernelMissing, "there is no kernel in /boot of \(system.name)", at: .file("/boot"),
                 unfixed: "install one in the system, started from its rescue medium")
         }
-        for kernel in system.kernels where kernel.initramfs == nil {
-            draft.find(
-                .initramfsMissing, "\(kernel.name) has no initramfs: it may not find its disk on other hardware",
-                at: .file("/boot/\(kernel.name)"), unfixed: "make it in the started system")
-        }
         for place in system.lostResume {
             draft.loseResume(of: place, system, at: .file("/etc/initramfs-tools/conf.d"))
-        }
-        if system.initramfsIsForOneMachine {
-            draft.find(
-                .initramfsForOneMachine,
-                "the initramfs of \(system.name) holds only the drivers of the machine that it was made on",
-                at: .file("/etc/initramfs-tools/initramfs.conf"),
-                unfixed: "on other hardware, start its rescue entry and rebuild the initramfs")
         }
     }
 

@@ -19,12 +19,16 @@ struct BootRepairPlanner {
         if survey.hasTable {
             judgeSystem()
             planFstab()
+            // Before the loaders' menus, which name it.
+            planInitramfs()
             for loader in BootLoaders.table.rows {
                 draft.append(permitted(loader.plan(for: target, after: draft.steps)))
             }
             planFallback(draft.start)
             planNVRAM(draft.start)
             judgeFirmware()
+            judgeMachine()
+            judgeSealedVolumes()
             judgeKernels()
         } else {
             draft.find(
@@ -67,7 +71,7 @@ struct BootRepairPlanner {
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .removeFile, .writeSectors: return nil
+        case .editFile, .removeFile, .writeSectors, .rebuildInitramfs: return nil
         }
     }
 

@@ -35,6 +35,7 @@ struct BootSurveyor {
         let esp = survey.volumes.first(where: \.isESP)
             .map { ESPReader.read(disk, volume: $0, configurations: configurations) }
         survey.esp = esp?.survey
+        survey.sealedVolumes = survey.volumes.compactMap { SealedVolume($0, on: disk) }
         try lookIntoSystem(&survey, esp, log)
         // Entries for MBR partitions do not identify them by GUID: they are not changed.
         if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
@@ -143,7 +144,10 @@ struct BootSurveyor {
         let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
         let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
         if survey.access != .partitionNodes { survey.access = access }
-        let reader = InstalledSystemReader(tree, survey.volumes, options)
+        // In another machine, the disk has no name yet.
+        let devices = options.machine?.devices(behind: options.isHere ? survey.disk.kernelName : nil) ?? []
+        let reader = InstalledSystemReader(
+            tree, survey.volumes, options, devices: devices.filter { !$0.isEmpty })
         guard let system = try reader.read(volume, subvolume: subvolume) else { return nil }
         return (tree, system)
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootFiles
 import DiskModel
 import BootFiles
 import Filesystems
@@ -34,7 +35,10 @@ package enum ESPReader {
                     let bytes = try fat.readFile("\(path)/\(name)", limit: largestLoader)
                     let backslashed =
                         "\\EFI\\\(folder.name)\\\(name.split(separator: "/").joined(separator: "\\"))"
-                    contents.survey.loaders.append(EFILoader(path: backslashed, byteCount: UInt64(bytes.count)))
+                    contents.survey.loaders.append(
+                        EFILoader(
+                            path: backslashed, byteCount: UInt64(bytes.count),
+                            isSigned: (try? PEImage(bytes))?.isSigned))
                     contents.files.append(
                         ESPContents.File(path: backslashed, bytes: bytes, configurations: configurations))
                 }

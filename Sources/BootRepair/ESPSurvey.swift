@@ -6,11 +6,14 @@ package struct EFILoader: Codable, Equatable, Sendable {
     package var path: String
     /// Its length in bytes.
     package var byteCount: UInt64
+    /// Whether it has a signature, which Secure Boot requires; `nil` if it is no EFI program.
+    package var isSigned: Bool?
 
     /// Describes a loader.
-    package init(path: String, byteCount: UInt64) {
+    package init(path: String, byteCount: UInt64, isSigned: Bool? = nil) {
         self.path = path
         self.byteCount = byteCount
+        self.isSigned = isSigned
     }
 
     /// The folder below `\EFI` that holds it, as spelled there.

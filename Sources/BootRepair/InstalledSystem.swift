@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootFiles
 
 /// The boot-related data of the Linux system on a disk. Paths are inside the system.
 package struct InstalledSystem: Codable, Equatable, Sendable {
@@ -8,11 +9,23 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         package var name: String
         /// The name of its initramfs; `nil` if there is none.
         package var initramfs: String?
+        /// The name of the folder of its modules below /lib/modules; `nil` if there is none.
+        package var version: String?
+        /// What a start on the machine needs of it; empty if the machine or the kernel's modules are unknown.
+        package var needs: [ModuleNeed]
+        /// What its initramfs holds; `nil` if there is none.
+        package var contents: InitramfsSurvey?
 
         /// Describes a kernel.
-        package init(name: String, initramfs: String?) {
+        package init(
+            name: String, initramfs: String?, version: String? = nil, needs: [ModuleNeed] = [],
+            contents: InitramfsSurvey? = nil
+        ) {
             self.name = name
             self.initramfs = initramfs
+            self.version = version
+            self.needs = needs
+            self.contents = contents
         }
     }
 
@@ -28,8 +41,8 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
     package var fstab: [FstabEntry]
     /// The kernels in /boot.
     package var kernels: [Kernel]
-    /// Whether its initramfs contains only the drivers of the machine that it was made on.
-    package var initramfsIsForOneMachine: Bool
+    /// The programs that it has for making an initramfs.
+    package var initramfsGenerators: [InitramfsGenerator]
     /// The missing devices from which its initramfs resumes from hibernation, by UUID or device name.
     package var lostResume: [String]
     /// Whether its programs are for this processor.
@@ -39,7 +52,7 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
     package init(
         rootPartition: Int, rootSubvolume: String? = nil, name: String, identifier: String, fstab: [FstabEntry] = [],
         kernels: [Kernel] = [],
-        initramfsIsForOneMachine: Bool = false, lostResume: [String] = [], programsRunHere: Bool = true
+        initramfsGenerators: [InitramfsGenerator] = [], lostResume: [String] = [], programsRunHere: Bool = true
     ) {
         self.rootPartition = rootPartition
         self.rootSubvolume = rootSubvolume
@@ -47,7 +60,7 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         self.identifier = identifier
         self.fstab = fstab
         self.kernels = kernels
-        self.initramfsIsForOneMachine = initramfsIsForOneMachine
+        self.initramfsGenerators = initramfsGenerators
         self.lostResume = lostResume
         self.programsRunHere = programsRunHere
     }

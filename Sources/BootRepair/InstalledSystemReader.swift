@@ -10,8 +10,15 @@ struct InstalledSystemReader {
     private let tree: SystemTree
     private let volumes: [BootVolume]
     private let options: BootRepairOptions
+    private let devices: [[DeviceDriver]]
+    /// Kernels whose initramfs is read: each takes a second or more.
+    private static let mostInspected = 16
 
-    init(_ tree: SystemTree, _ volumes: [BootVolume], _ options: BootRepairOptions) {
+    /// - Parameter devices: what the disk hangs on in the machine that it is judged for; empty if that is unknown.
+    init(
+        _ tree: SystemTree, _ volumes: [BootVolume], _ options: BootRepairOptions, devices: [[DeviceDriver]] = []
+    ) {
+        self.devices = devices
         self.tree = tree
         self.volumes = volumes
         self.options = options
@@ -62,17 +69,18 @@ struct InstalledSystemReader {
 
     private func readKernels(_ anchor: borrowing AnchoredFolder, _ system: inout InstalledSystem) {
         let names = anchor.names(in: "/boot")
-        system.kernels = names.filter { $0.hasPrefix("vmlinuz-") }.map { kernel in
+        let inspector = InitramfsInspector(volumes: volumes, devices: devices)
+        system.initramfsGenerators = InitramfsInspector.generators(in: anchor)
+        for (index, kernel) in names.filter({ $0.hasPrefix("vmlinuz-") }).enumerated() {
             let version = kernel.dropFirst("vmlinuz-".count)
             let initramfs = ["initrd.img-\(version)", "initramfs-\(version).img", "initrd-\(version)"]
                 .first(where: names.contains)
-            return InstalledSystem.Kernel(name: kernel, initramfs: initramfs)
+            var found = InstalledSystem.Kernel(name: kernel, initramfs: initramfs)
+            if index < Self.mostInspected { inspector.inspect(&found, of: system, in: anchor) }
+            system.kernels.append(found)
         }
-        // initramfs.conf(5): MODULES=dep includes only the drivers of the running machine; conf.d overrides it.
-        var modules = Self.variables(anchor.text("/etc/initramfs-tools/initramfs.conf") ?? "")["MODULES"]
         for name in anchor.names(in: "/etc/initramfs-tools/conf.d") {
             let variables = Self.variables(anchor.text("/etc/initramfs-tools/conf.d/\(name)") ?? "")
-            modules = variables["MODULES"] ?? modules
             // initramfs-tools(7): the device to resume from.
             if let resume = variables["RESUME"] {
                 let lost = BootReference.lost(
@@ -80,7 +88,6 @@ struct InstalledSystemReader {
                 system.lostResume += lost.filter { !["none", "auto"].contains($0) && !system.lostResume.contains($0) }
             }
         }
-        system.initramfsIsForOneMachine = modules == "dep"
     }
 
     /// `NAME=value` lines in shell syntax, without quotes.

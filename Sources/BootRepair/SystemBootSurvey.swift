@@ -43,6 +43,8 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var esp: ESPSurvey?
     /// The system installed on it.
     package var system: InstalledSystem?
+    /// LUKS volumes that the TPM of one machine opens.
+    package var sealedVolumes: [SealedVolume]
     /// Why no system could be read, or that there are several.
     package var systemFindings: [Finding]
     /// The firmware's boot entries; `nil` if they must not be changed.
@@ -57,7 +59,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
         kernelMountsFAT: Bool = true, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
-        systemFindings: [Finding] = [], nvram: NVRAMSurvey? = nil,
+        systemFindings: [Finding] = [], sealedVolumes: [SealedVolume] = [], nvram: NVRAMSurvey? = nil,
         findings: BootFindings = BootFindings()
     ) {
         self.disk = disk
@@ -75,6 +77,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.esp = esp
         self.system = system
         self.systemFindings = systemFindings
+        self.sealedVolumes = sealedVolumes
         self.nvram = nvram
         self.findings = findings
     }

@@ -40,7 +40,11 @@ extension DiskDirectory {
 
     /// The device of a folder in sysfs; `nil` if it is none that a driver is looked up for.
     private func device(at place: FilePath) -> DeviceDriver? {
-        guard let modalias = Files.text(place.appending("modalias"))?.trimmed.nonEmpty else { return nil }
+        // An SD card has no file `modalias`, only the line of its uevent.
+        let event = Files.text(place.appending("uevent"))?.split(separator: "\n")
+            .first { $0.hasPrefix("MODALIAS=") }.map { String($0.dropFirst(9)) }
+        guard let modalias = Files.text(place.appending("modalias"))?.trimmed.nonEmpty ?? event?.nonEmpty
+        else { return nil }
         return DeviceDriver(
             modalias: modalias, driver: Files.realPath(place.appending("driver"))?.lastComponent?.string,
             module: Files.realPath(place.appending("driver/module"))?.lastComponent?.string)

@@ -24,6 +24,27 @@ package final class OpenedAppliance {
 
     package init(_ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink) throws {
         (self.text, self.events) = (text, events)
+        let started = try Self.start(text, choice, keys, events)
+        (session, source) = (started.session, started.source)
+        let manifest = source?.header.manifest
+        unclean = Self.unclean(manifest?.regions ?? [])
+        resolver = try PlaceResolver(
+            session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
+    }
+
+    /// An agent that has the keys, and has looked at nothing yet.
+    struct Started {
+        let session: ApplianceSession
+        /// `nil` for a disk on the medium.
+        let source: ServedSource?
+
+        /// What the image said where the machine got only an error number; `nil` without one.
+        var imageError: String? { source?.damage.map { "\($0)" } ?? session.readFailure.map { "\($0)" } }
+    }
+
+    static func start(
+        _ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink
+    ) throws -> Started {
         let keyBytes = try LUKSKeys(choice.luksKeyFiles).keyFiles().map { path in
             let bytes = try Files.read(path, limit: Self.longestKey + 1)
             guard bytes.count <= Self.longestKey else {
@@ -31,28 +52,27 @@ package final class OpenedAppliance {
             }
             return bytes
         }
+        let started: Started
         if SystemFacts.isRecoveryEnvironment {
-            source = nil
-            session = try ApplianceSession(local: [try Self.localDisk(text)], cancellation: keys.cancellation)
+            started = Started(
+                session: try ApplianceSession(local: [try Self.localDisk(text)], cancellation: keys.cancellation),
+                source: nil)
         } else {
             // Before the image is opened: finding no medium must not take long.
             let media = try ApplianceMedia.find(choice.media)
             let source = try ServedSource.open(text, keys)
-            self.source = source
             var options = ApplianceSession.Options()
             options.allowsKVM = choice.allowsKVM
             if !keyBytes.isEmpty { options.memoryMiB = ApplianceSession.memoryForLUKS }
             events.take(.phase("starting the appliance"))
             defer { events.take(.phase("")) }
-            session = try ApplianceSession(
-                disks: [source.disk], media: media, options: options, cancellation: keys.cancellation,
-                say: { events.warn("no-kvm", $0) })
+            started = Started(
+                session: try ApplianceSession(
+                    disks: [source.disk], media: media, options: options, cancellation: keys.cancellation,
+                    say: { events.warn("no-kvm", $0) }), source: source)
         }
-        if !keyBytes.isEmpty { try session.unlock(keyBytes) }
-        let manifest = source?.header.manifest
-        unclean = Self.unclean(manifest?.regions ?? [])
-        resolver = try PlaceResolver(
-            session, table: manifest?.table, capturedDiskName: manifest?.disk.kernelName)
+        if !keyBytes.isEmpty { try started.session.unlock(keyBytes) }
+        return started
     }
 
     private static func localDisk(_ text: String) throws -> FilePath {

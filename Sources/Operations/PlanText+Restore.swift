@@ -17,7 +17,7 @@ extension PlanText {
     /// - Parameter disks: source and target of a clone, as lines; `nil` for an image.
     package init(
         restore plan: RestorePlan, _ manifest: Manifest, isSnapshot: Bool,
-        bootRepair: RestoreOperation.BootRepairChoice, lost: [LostRange] = [],
+        bootRepair: RestoreOperation.BootRepairChoice, findings: [Finding] = [], lost: [LostRange] = [],
         disks: [String]? = nil
     ) {
         let target = plan.target
@@ -51,6 +51,7 @@ extension PlanText {
                 "note: \(growth.number.map { "partition \($0)" } ?? "the filesystem") is not grown, as parts of it are lost"
             )
         }
+        lines += findings.map { "boot: \($0.lines.joined(separator: "; "))" }
         switch bootRepair {
         case .done:
             lines.append(

@@ -30,6 +30,16 @@ extension RestoreOperation {
         return job.repairsBoot ?? SystemFacts.isRecoveryEnvironment ? .done : .leftOut
     }
 
+    /// The doctor's findings that are known before anything is written; none for a single partition.
+    func foreseenFindings(_ manifest: Manifest, _ target: OpenedDisk) -> [Finding] {
+        guard job.only == nil else { return [] }
+        let bitLocker = manifest.regions.filter { $0.filesystem?.kindName == "BitLocker" }
+            .map { $0.partition.map { "partition \($0)" } ?? "the disk" }
+        return ForeseenDisk(
+            boot: manifest.boot, sectorSize: target.device.logicalSectorSize, bitLockerVolumes: bitLocker
+        ).findings(for: SystemFacts.isRecoveryEnvironment ? .current() : nil)
+    }
+
     /// Makes the restored system boot here. A failure leaves the data complete, and is reported with the command that
     /// finishes the repair.
     /// - Parameter isClone: whether the source is still attached: the firmware's entries are its, and stay.

@@ -175,6 +175,8 @@ package final class RestoreOperation {
     struct Prepared {
         var plan: RestorePlan
         var text: PlanText
+        /// How the restored disk will start, as far as that is known.
+        var findings: [Finding]
         /// The interrupted restore that the target holds.
         var unfinished: RestoreExecutor.Unfinished?
         /// The reader to restore from.
@@ -217,11 +219,13 @@ package final class RestoreOperation {
             .compactMap(\.obstacleWithLosses).first
         if let obstacle { throw JobFailure(.refused, obstacle) }
         let clone = try cloneFacts(target)
+        let findings = foreseenFindings(header.manifest, target)
         let text = PlanText(
             restore: plan, header.manifest, isSnapshot: input.snapshot != nil,
-            bootRepair: bootRepairChoice(header.manifest), lost: foreseen, disks: clone?.lines)
+            bootRepair: bootRepairChoice(header.manifest), findings: findings,
+            lost: foreseen, disks: clone?.lines)
         return Prepared(
-            plan: plan, text: text, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
+            plan: plan, text: text, findings: findings, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
             luksKeyFiles: luksKeyFiles, clone: clone)
     }
 
@@ -233,6 +237,7 @@ package final class RestoreOperation {
             warnings: prepared.plan.warnings.map(\.sentence), damage: prepared.survey?.findings ?? [],
             lost: prepared.foreseen)
         report.planText = prepared.text
+        report.findings = prepared.findings
         report.unfinished = prepared.unfinished?.description
         if prepared.stream.salvage != nil, let survey = prepared.survey {
             report.confirmation =
@@ -283,6 +288,7 @@ package final class RestoreOperation {
             warnings: remarks.map(\.sentence) + outcome.warnings, incomplete: outcome.failedGrowths,
             damage: prepared.stream.salvage?.findings ?? [], lost: outcome.lost,
             lostFiles: LostFiles.find(outcome.lost, plan, header, on: target.device.path))
+        report.findings = prepared.findings
         noteClone(&report)
         return report
     }

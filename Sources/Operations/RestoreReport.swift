@@ -30,6 +30,8 @@ package struct RestoreReport: Encodable {
     package var writtenByteCount: UInt64 = 0
     package var resumedFrom: UInt64?
     package var bootRepair: Repair?
+    /// The doctor's, known before anything is written.
+    package var findings: [Finding] = []
     package var warnings: [String]
     package var incomplete: [String] = []
     package var damage: [String] = []
@@ -49,7 +51,8 @@ package struct RestoreReport: Encodable {
     package var confirmation: String?
 
     private enum CodingKeys: String, CodingKey {
-        case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, warnings
+        case schema, dryRun, image, imageID, plan, diskState, writtenByteCount, resumedFrom, bootRepair, findings
+        case warnings
         case incomplete, damage, lost, lostFiles, source, advice, seconds
     }
 }

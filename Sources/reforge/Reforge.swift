@@ -58,6 +58,10 @@ struct Reforge: ParsableCommand {
               reforge vm /mnt/backup/repo@latest
               reforge prove /mnt/backup/repo@latest
 
+            Why a disk or an image will not start here, and the fix:
+
+              reforge doctor /mnt/backup/repo@latest --for this
+
             An image is a plain .zst file of the raw disk, which can be restored without Reforge:
 
               zstd -dc laptop.img.zst | dd of=/dev/nvme0n1 bs=4M
@@ -67,7 +71,8 @@ struct Reforge: ParsableCommand {
             another tool.
 
             Exit codes: 0 done; 64 usage; 65 damaged or foreign image; 66 no such disk, image or snapshot; 70 the data \
-            is complete, but growing or boot repair failed or is pending; 73 cannot create the output; 74 read or \
+            is complete, but growing or boot repair failed or is pending, or the doctor found what stops a start; 73 \
+            cannot create the output; 74 read or \
             write error, or a disk that is gone; 75 interrupted, the same command continues; 77 refused for safety, or \
             a wrong password; 78 settings match no or several disks or snapshots.
             """,
@@ -77,7 +82,7 @@ struct Reforge: ParsableCommand {
             KeyCommand.self, ExportCommand.self, MountCommand.self,
             InitRepoCommand.self, SnapshotsCommand.self, DiffCommand.self, ForgetCommand.self, PruneCommand.self,
             CopyCommand.self, ImportCommand.self, ServeCommand.self, FilesCommand.self, VirtualMachineCommand.self,
-            ProveCommand.self, ApplianceAgentCommand.self,
+            ProveCommand.self, DoctorCommand.self, MachineCommand.self, ApplianceAgentCommand.self,
             RecoverySessionCommand.self, RunJobCommand.self,
             VolumeSnapshotGuardCommand.self,
         ])

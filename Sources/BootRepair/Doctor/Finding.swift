@@ -77,6 +77,21 @@ package struct Finding: Codable, Equatable, Sendable {
         self.fix = fix
     }
 
+    /// The finding with `?` in place of control characters: its texts quote files of the disk.
+    var shown: Finding {
+        func shown(_ text: String) -> String { DoctorText.shown(text, limit: 1000) }
+        var finding = self
+        finding.sentence = shown(sentence)
+        finding.evidence?.file = evidence?.file.map(shown)
+        finding.fix =
+            switch fix {
+            case .steps(let steps): .steps(steps.map(shown))
+            case .pending(let reason): .pending(shown(reason))
+            case .none(let reason): .none(shown(reason))
+            }
+        return finding
+    }
+
     /// The sentence of work that remains; `nil` if there is none.
     package var pending: String? { if case .pending(let reason) = fix { "\(sentence): \(reason)" } else { nil } }
 
@@ -84,7 +99,9 @@ package struct Finding: Codable, Equatable, Sendable {
     package var isOpen: Bool { if case .steps = fix { false } else { true } }
 
     /// The lines for the user.
-    package var lines: [String] {
+    package var lines: [String] { shown.plainLines }
+
+    private var plainLines: [String] {
         let place = evidence.map { " [\($0)]" } ?? ""
         let first = "\(severity.text) (\(code)): \(sentence)\(place)"
         switch fix {

@@ -4,9 +4,10 @@
 extension FindingCode {
     /// In the order of docs/boot.md. A new code is added here, or to its loader's row.
     package static let common: [FindingCode] = [
-        .noBIOSBoot, .noUEFIBoot, .tableMissing, .espUnreadable, .fallbackForeign, .fallbackMissing, .entryMissing,
-        .entryStale, .entryNotFirst, .entriesUnreadable, .stepRefused, .kernelMissing, .initramfsMissing,
-        .initramfsForOneMachine, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
+        .noBIOSBoot, .noUEFIBoot, .secureBootUnsigned, .controllerRAIDMode, .otherProcessor, .entryMissing,
+        .entryNotFirst, .entryStale, .entriesUnreadable, .tableMissing, .espUnreadable, .fallbackMissing,
+        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .systemMissing, .systemUnread,
+        .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
         .fstabDeviceName, .resumeLost,
     ]
 
@@ -18,6 +19,23 @@ extension FindingCode {
         "no-uefi-boot", .firmware, .stops,
         "The machine starts by UEFI, and the disk has no EFI system partition",
         fix: "Switch the machine's firmware to legacy BIOS (CSM), or restore with `--firmware uefi`")
+    static let secureBootUnsigned = FindingCode(
+        "secure-boot-unsigned", .firmware, .stops,
+        "The machine enforces Secure Boot, and the loader has no signature",
+        fix: "Switch Secure Boot off, or install the distribution's signed shim and GRUB")
+    static let controllerRAIDMode = FindingCode(
+        "controller-raid-mode", .firmware, .mayStop,
+        "An Intel storage controller is in RAID mode, which can hide NVMe disks",
+        fix: "Set it to AHCI in the firmware's setup; enable Windows' storahci and stornvme first")
+    static let otherProcessor = FindingCode(
+        "other-processor", .firmware, .mayStop, "The installed system is for another processor",
+        fix: "Start it on a machine with a processor of its kind")
+    static let luksSealed = FindingCode(
+        "luks-sealed", .root, .mayStop, "An encrypted volume is opened by the TPM of the old machine",
+        fix: "Have its passphrase or recovery key at hand; enroll the new TPM afterwards")
+    static let bitLocker = FindingCode(
+        "bitlocker", .root, .mayStop, "A volume is encrypted by BitLocker, whose key the old machine's TPM holds",
+        fix: "Have its recovery key at hand")
     static let tableMissing = FindingCode(
         "table-missing", .table, .stops, "The disk has no partition table: no loader is looked for",
         fix: "None: a disk without a table holds data, not an installed system")
@@ -51,13 +69,6 @@ extension FindingCode {
     static let kernelMissing = FindingCode(
         "kernel-missing", .kernel, .stops, "The installed system has no kernel",
         fix: "Install a kernel in the system, from its rescue medium")
-    static let initramfsMissing = FindingCode(
-        "initramfs-missing", .initramfs, .mayStop, "A kernel has no initramfs: it may not find its disk",
-        fix: "Make it in the system (`update-initramfs -c -k VERSION`, `dracut`)")
-    static let initramfsForOneMachine = FindingCode(
-        "initramfs-one-machine", .initramfs, .mayStop,
-        "The initramfs holds only the drivers of the machine that it was made on",
-        fix: "Start the rescue entry on other hardware, and rebuild it")
     static let systemMissing = FindingCode(
         "system-missing", .root, .note, "No installed Linux system was found",
         fix: "None, unless it is encrypted: open it with its key")

@@ -44,7 +44,7 @@ package struct FindingCode: Hashable, Sendable {
 
     /// The codes of all rows of the table and the common ones, in the order of the stages.
     package static var all: [FindingCode] {
-        inOrder(common + BootLoaders.table.rows.flatMap(\.codes)) { $0.stage }
+        inOrder(common + initramfs + BootLoaders.table.rows.flatMap(\.codes)) { $0.stage }
     }
 
     /// The code of this name.

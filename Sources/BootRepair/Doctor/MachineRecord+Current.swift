@@ -53,6 +53,6 @@ extension BootRepairOptions {
     package static func here(touchNVRAM: Bool = true, capturedDiskName: String? = nil) -> BootRepairOptions {
         BootRepairOptions(
             touchNVRAM: touchNVRAM, capturedDiskName: capturedDiskName,
-            machine: SystemFacts.isRecoveryEnvironment ? .current() : nil)
+            machine: SystemFacts.isRecoveryEnvironment ? .current() : nil, isHere: true)
     }
 }

@@ -17,6 +17,21 @@ package struct MachineRecord: Codable, Equatable, Sendable {
         /// From the disk's own device upward.
         package var devices: [DeviceDriver]
 
+        private enum CodingKeys: String, CodingKey, CaseIterable {
+            case name, model, transport, byteCount, sectorSize, devices
+        }
+
+        package init(from decoder: any Decoder) throws {
+            try StrictKeys.check(decoder, CodingKeys.self)
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            name = try container.decode(String.self, forKey: .name)
+            model = try container.decodeIfPresent(String.self, forKey: .model)
+            transport = try container.decode(String.self, forKey: .transport)
+            byteCount = try container.decode(UInt64.self, forKey: .byteCount)
+            sectorSize = try container.decode(Int.self, forKey: .sectorSize)
+            devices = try container.decode([DeviceDriver].self, forKey: .devices)
+        }
+
         package init(
             name: String, model: String? = nil, transport: String, byteCount: UInt64, sectorSize: Int = 512,
             devices: [DeviceDriver] = []
@@ -76,11 +91,12 @@ package struct MachineRecord: Codable, Equatable, Sendable {
 
     /// What a disk hangs on.
     /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
-    ///   disks.
+    ///   disks, without those on USB, such as a medium, if there are others.
     package func devices(behind disk: String?) -> [[DeviceDriver]] {
         if let disk, let own = disks.first(where: { $0.name == disk }) { return [own.devices] }
-        return disks.map(\.devices).reduce(into: []) { all, devices in
-            if !all.contains(devices) { all.append(devices) }
+        let fixed = disks.filter { $0.transport != "usb" }
+        return (fixed.isEmpty ? disks : fixed).map(\.devices).reduce(into: []) { all, devices in
+            if !devices.isEmpty, !all.contains(devices) { all.append(devices) }
         }
     }
 }

@@ -18,6 +18,11 @@ package struct BootTarget: Sendable {
     /// Whether the machine is known that the disk is for: on a workstation, it may be for any.
     package var machineIsKnown: Bool { options.inRecoveryEnvironment || options.machine != nil }
 
+    /// Whether it is known on which controller of the machine the disk is, or will be.
+    var controllerIsKnown: Bool {
+        options.isHere || (options.machine?.devices(behind: nil).count ?? 0) <= 1
+    }
+
     /// Whether the disk must start by that firmware.
     package func matters(_ firmware: Firmware) -> Bool { isAtHand(firmware) || !machineIsKnown }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 import SystemAccess
 
 /// A network card that a system's configuration names.

@@ -14,6 +14,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case removeFile(FileRemoval)
     /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
+    /// Makes a new initramfs by the installed system's generator.
+    case rebuildInitramfs(InitramfsRebuild)
     /// Changes the firmware's boot entries, as the last stage.
     case changeNVRAM(NVRAMChange)
 
@@ -29,19 +31,24 @@ package enum BootVerb: Codable, Equatable, Sendable {
 
     var stage: Stage {
         switch self {
-        case .runTool, .editFile, .copyFile, .removeFile: .tree
+        case .runTool, .editFile, .copyFile, .removeFile, .rebuildInitramfs: .tree
         case .writeSectors: .disk
         case .changeNVRAM: .firmware
         }
     }
 
     /// Whether it runs programs of the installed system.
-    var needsPrograms: Bool { if case .runTool = self { true } else { false } }
+    var needsPrograms: Bool {
+        switch self {
+        case .runTool, .rebuildInitramfs: true
+        case .editFile, .copyFile, .removeFile, .writeSectors, .changeNVRAM: false
+        }
+    }
 
     /// Whether the installed system must be mounted for it.
     var needsSystem: Bool {
         switch self {
-        case .runTool: true
+        case .runTool, .rebuildInitramfs: true
         case .editFile(let edit): edit.file.place == .system
         case .removeFile(let removal): removal.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
@@ -55,7 +62,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
         case .editFile, .copyFile, .removeFile: uses(.esp)
-        case .writeSectors, .changeNVRAM: false
+        case .writeSectors, .changeNVRAM, .rebuildInitramfs: false
         }
     }
 
@@ -64,7 +71,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(_, let otherwise): otherwise?.needsExtendedBoot == true
         case .editFile, .copyFile, .removeFile: uses(.extendedBoot)
-        case .writeSectors, .changeNVRAM: false
+        case .writeSectors, .changeNVRAM, .rebuildInitramfs: false
         }
     }
 
@@ -74,7 +81,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .editFile(let edit): edit.file.place == place
         case .removeFile(let removal): removal.file.place == place
         case .copyFile(let copies): copies.place == place || copies.files.contains { $0.from.place == place }
-        case .runTool, .writeSectors, .changeNVRAM: false
+        case .runTool, .writeSectors, .changeNVRAM, .rebuildInitramfs: false
         }
     }
 }

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
+import LinuxSystem
+import SystemPackage
+
+extension DiskVolumes {
+    package func diagnose(_ disk: UInt32, _ question: [UInt8]) throws(ApplianceError) -> [UInt8] {
+        guard disks.indices.contains(Int(disk)) else { throw .notFound("there is no such disk") }
+        // Boot repair's survey mounts by itself, and refuses a disk that is in use.
+        guard !hasOpenVolumes else { throw .refused("the disk's volumes are in use") }
+        Self.loadModules(["loop", "dm_mod"])
+        do {
+            return try DoctorQuestion(json: question).answer(disk: disks[Int(disk)]).json()
+        } catch { throw .failed("the disk could not be judged: \(error)") }
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemAccess
+
+/// The machine that the disk is judged for, where it is known.
+extension BootRepairPlanner {
+    /// A machine of one firmware, and a disk that is meant only for the other.
+    mutating func judgeFirmware() {
+        guard target.machineIsKnown, !draft.firmware.contains(survey.firmware) else { return }
+        let isMeantToStart = target.system != nil || survey.esp?.loaders.isEmpty == false || !draft.firmware.isEmpty
+        guard isMeantToStart else { return }
+        switch survey.firmware {
+        case .bios:
+            draft.fail(
+                .noBIOSBoot,
+                "the machine starts by BIOS, but the disk has neither boot code nor a BIOS boot partition",
+                BootObstacle("switch the machine's firmware to UEFI"), matters: true)
+        case .uefi:
+            guard survey.esp == nil else { return }
+            draft.fail(
+                .noUEFIBoot, "the machine starts by UEFI, but the disk has no EFI system partition",
+                BootObstacle("switch the machine's firmware to legacy BIOS (CSM)"), matters: true)
+        }
+    }
+
+    mutating func judgeMachine() {
+        guard let machine = options.machine else { return }
+        judgeSecureBoot(machine)
+        if machine.controllers.contains(where: \.hidesNVMe) {
+            draft.find(.raidMode(machine))
+        }
+        if let system = target.system, !system.programsRunHere {
+            draft.find(
+                .otherProcessor, "the programs of \(system.name) are not for the processor of this machine",
+                unfixed: "start it on a machine with a processor of its kind")
+        }
+    }
+
+    /// UEFI 2.10 §32.3: firmware starts only signed files. What the signature is worth to it is not known here.
+    private mutating func judgeSecureBoot(_ machine: MachineRecord) {
+        guard machine.secureBoot == true, survey.firmware == .uefi, let esp = survey.esp, let loader = draft.start
+        else { return }
+        let isSigned =
+            loader.isNew
+            ? loader.name.lowercased() == "shimx64.efi"
+            : esp.loaders.first { $0.path.lowercased() == loader.path.lowercased() }?.isSigned
+        guard isSigned == false else { return }
+        draft.find(
+            .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(loader.path) has no signature",
+            at: Finding.Evidence(partition: esp.partition, file: loader.path),
+            unfixed: "switch Secure Boot off in the firmware's setup, or install the distribution's signed shim")
+    }
+
+    /// Volumes whose keys are bound to the machine that they were sealed on.
+    mutating func judgeSealedVolumes() {
+        for volume in survey.volumes where volume.kindName == "BitLocker" {
+            draft.find(
+                .bitLocker, "\(volume.place) is encrypted by BitLocker", at: Finding.Evidence(partition: volume.number),
+                unfixed: "another machine asks for its recovery key: have it at hand")
+        }
+        for volume in survey.sealedVolumes {
+            let place = survey.volume(volume.partition)?.place ?? "partition \(volume.partition)"
+            draft.find(
+                .luksSealed,
+                "\(place) (LUKS) is opened by the old machine's TPM (\(volume.tokens.joined(separator: ", ")))",
+                at: Finding.Evidence(partition: volume.partition),
+                unfixed: "another machine asks for its passphrase or recovery key: have it at hand, and enroll the new "
+                    + "TPM afterwards")
+        }
+    }
+}
+
+extension Finding {
+    static func raidMode(_ machine: MachineRecord) -> Finding {
+        Finding(
+            .controllerRAIDMode,
+            "\(machine.name) has an Intel storage controller in RAID mode, which can hide NVMe disks from every system "
+                + "without Intel's driver",
+            fix: .none(
+                "set the controller to AHCI in the firmware's setup, before a restore; a Windows on it needs storahci "
+                    + "and stornvme enabled first"))
+    }
+}
+
+extension DeviceDriver {
+    /// Whether it is an Intel RST controller in RAID mode: class 0104, and not a VMD, which Linux has a driver for.
+    var hidesNVMe: Bool {
+        modalias?.hasPrefix("pci:v00008086") == true && isPCI(baseClass: "01", subclass: "04") && module != "vmd"
+            && driver != "vmd"
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// What the appliance's agent judges a disk by. It comes from the host, as JSON.
+package struct DoctorQuestion: Codable, Equatable, Sendable {
+    /// The image or snapshot, as given by the user.
+    package var subject: String
+    /// The machine that the disk is for; `nil` for any.
+    package var machine: MachineRecord?
+    /// The firmware to judge for first, where no machine is named.
+    package var firmware: Firmware
+    /// The kernel's name of the disk when it was captured.
+    package var capturedDiskName: String?
+
+    /// More than the longest machine and its names.
+    package static let longestJSON = MachineRecord.longestJSON + 64 << 10
+
+    package init(
+        subject: String, machine: MachineRecord? = nil, firmware: Firmware = .uefi, capturedDiskName: String? = nil
+    ) {
+        self.subject = subject
+        self.machine = machine
+        self.firmware = firmware
+        self.capturedDiskName = capturedDiskName
+    }
+
+    package func json() throws -> [UInt8] { try DoctorJSON.encode(self) }
+
+    package init(json: [UInt8]) throws(DoctorError) {
+        self = try DoctorJSON.decode(DoctorQuestion.self, json, limit: Self.longestJSON)
+    }
+
+    /// Surveys and judges a disk of this virtual machine, whose own hardware does not count.
+    package func answer(disk: FilePath, log: (String) -> Void = { _ in }) throws -> DoctorReport {
+        let device = try BlockDevice(opening: disk)
+        let options = BootRepairOptions(
+            touchNVRAM: false, firmware: machine?.firmware ?? firmware, inRecoveryEnvironment: false,
+            capturedDiskName: capturedDiskName, machine: machine)
+        var survey = try BootRepair.survey(disk: device, options: options, log: log)
+        // Steps name the disk: here it has a name that it has nowhere else.
+        survey.disk.path = subject
+        survey.disk.kernelName = survey.disk.kernelName == nil ? nil : "DISK"
+        // What cannot be done in this machine can be done where the disk is restored.
+        survey.kernelMountsFAT = true
+        return DoctorReport(survey, options: options, subject: subject)
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import BootFiles
+import SystemAccess
+
+/// What the kernels and their initramfs hold: findings, and the rebuild where something is missing.
+extension BootRepairPlanner {
+    mutating func planInitramfs() {
+        guard let system = target.system else { return }
+        let broken = system.kernels.filter { $0.isBroken }
+        // The user can choose another kernel in the loader's menu, or another controller of the machine.
+        let severity: Finding.Severity? =
+            broken.count < system.kernels.count || !target.controllerIsKnown ? .mayStop : nil
+        for kernel in system.kernels {
+            guard let name = kernel.initramfs else {
+                planMissing(kernel, system)
+                continue
+            }
+            let path = "/boot/\(name)"
+            planContents(kernel, path, system, severity)
+            for need in kernel.needs where need.modules.isEmpty {
+                draft.find(
+                    .driverNotInKernel, "the kernel \(kernel.version ?? kernel.name) has no driver for \(need.reason)",
+                    severity: severity, at: .file("/boot/\(kernel.name)"),
+                    unfixed: "attach the disk to another controller, or install a newer kernel")
+            }
+            for reference in kernel.contents?.lostReferences ?? [] { lose(reference, path, system) }
+        }
+    }
+
+    /// A kernel without an initramfs.
+    private mutating func planMissing(_ kernel: InstalledSystem.Kernel, _ system: InstalledSystem) {
+        let sentence = "\(kernel.name) has no initramfs: it may not find its disk on other hardware"
+        let evidence = Finding.Evidence.file("/boot/\(kernel.name)")
+        guard !kernel.needs.isEmpty, target.obstacleToPrograms == nil, let version = kernel.version,
+            let generator = system.initramfsGenerators.first, let path = Self.path(of: version, generator),
+            let rebuild = InitramfsRebuild(
+                generator, version: version, path: path, modules: [], isHostOnly: true, needs: kernel.neededModules)
+        else {
+            draft.find(.initramfsMissing, sentence, at: evidence, unfixed: "make it in the started system")
+            return
+        }
+        draft.find(
+            .initramfsMissing, sentence, at: evidence, fixedBy: [.rebuildInitramfs(rebuild, isNew: true)])
+    }
+
+    /// The usual path of a new initramfs; `nil` if there is none.
+    private static func path(of version: String, _ generator: InitramfsGenerator) -> String? {
+        switch generator {
+        case .initramfsTools: "/boot/initrd.img-\(version)"
+        case .dracut: "/boot/initramfs-\(version).img"
+        case .mkinitcpio, .unknown: nil
+        }
+    }
+
+    private mutating func planContents(
+        _ kernel: InstalledSystem.Kernel, _ path: String, _ system: InstalledSystem, _ severity: Finding.Severity?
+    ) {
+        guard let contents = kernel.contents else { return }
+        let evidence = Finding.Evidence.file(path)
+        switch contents.problem {
+        case .unread(let reason):
+            draft.find(.initramfsUnread, "\(path) could not be read", at: evidence, unfixed: reason)
+            return
+        case .damaged(let reason):
+            rebuild(
+                kernel, path, contents, system, .initramfsDamaged, "\(path): \(reason)", severity)
+            return
+        case nil: break
+        }
+        if !contents.unmet.isEmpty {
+            let names = contents.missing.joined(separator: ", ")
+            let reasons = contents.unmet.map(\.reason).joined(separator: ", ")
+            rebuild(
+                kernel, path, contents, system, .driverMissing,
+                "\(path) lacks modules of this machine's way to its disk (\(names)), needed for \(reasons)", severity)
+        } else if kernel.needs.isEmpty, contents.isHostOnly == true {
+            draft.find(
+                .initramfsForOneMachine, "\(path) holds only the drivers of the machine that it was made on",
+                at: evidence, unfixed: "on other hardware, run boot repair from the Reforge medium")
+        } else if !kernel.needs.isEmpty {
+            draft.alreadyRight.append("\(path) holds the modules of this machine's way to its disk")
+        }
+    }
+
+    /// Plans a rebuild, or says why there is none.
+    private mutating func rebuild(
+        _ kernel: InstalledSystem.Kernel, _ path: String, _ contents: InitramfsSurvey, _ system: InstalledSystem,
+        _ code: FindingCode, _ sentence: String, _ severity: Finding.Severity?
+    ) {
+        let evidence = Finding.Evidence.file(path)
+        // Without a known machine, nothing says what the new one must hold.
+        guard !kernel.needs.isEmpty, let version = kernel.version else {
+            draft.find(code, sentence, severity: severity, at: evidence, unfixed: "rebuild it in the started system")
+            return
+        }
+        let generator =
+            system.initramfsGenerators.first { $0 == contents.generator } ?? system.initramfsGenerators.first
+        let obstacle =
+            target.obstacleToPrograms
+            ?? (generator == nil ? BootObstacle("the system has no program that makes one") : nil)
+        if let obstacle {
+            draft.fail(code, sentence, at: evidence, obstacle, matters: severity == nil)
+            return
+        }
+        guard
+            let rebuild = InitramfsRebuild(
+                generator ?? .unknown, version: version, path: path, modules: contents.missing,
+                isHostOnly: contents.isHostOnly ?? true, needs: kernel.neededModules,
+                commandLine: contents.commandLine)
+        else { return }
+        draft.find(
+            code, sentence, severity: severity, at: evidence, fixedBy: [.rebuildInitramfs(rebuild, isNew: false)])
+    }
+
+    private mutating func lose(_ reference: InitramfsReference, _ path: String, _ system: InstalledSystem) {
+        switch reference.purpose {
+        case .resume: draft.loseResume(of: reference.text, system, at: .file(path))
+        case .root:
+            draft.find(
+                .initramfsReferenceLost,
+                "\(reference.file) in \(path) names \(reference.text), which is not on this disk", at: .file(path),
+                unfixed: "correct the system's configuration, and rebuild the initramfs")
+        }
+    }
+}
+
+extension InstalledSystem.Kernel {
+    /// What its initramfs must hold: the needs that its modules can meet.
+    var neededModules: [ModuleNeed] { needs.filter { !$0.modules.isEmpty } }
+
+    /// Whether it does not start the system on the machine.
+    fileprivate var isBroken: Bool {
+        if needs.contains(where: \.modules.isEmpty) { return true }
+        if case .damaged = contents?.problem { return true }
+        return contents?.unmet.isEmpty == false
+    }
+}

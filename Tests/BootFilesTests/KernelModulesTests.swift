@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Testing
+
+@testable import BootFiles
+
+@Suite struct KernelModulesTests {
+    static func modules() throws -> KernelModules {
+        let texts = [
+            "modules.dep": """
+            kernel/drivers/ata/ahci.ko: kernel/drivers/ata/libahci.ko kernel/drivers/ata/libata.ko
+            kernel/drivers/ata/libahci.ko: kernel/drivers/ata/libata.ko
+            kernel/drivers/ata/libata.ko:
+            kernel/drivers/ata/ata_generic.ko.xz: kernel/drivers/ata/libata.ko
+            kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio.ko
+            kernel/drivers/virtio/virtio.ko:
+            kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko
+            kernel/fs/jbd2/jbd2.ko:
+            kernel/crypto/crc32c_generic.ko:
+
+            """,
+            "modules.alias": """
+            # Aliases extracted from modules themselves.
+            alias pci:v00008086d00002922sv*sd*bc*sc*i* ahci
+            alias pci:v*d*sv*sd*bc01sc06i01* ahci
+            alias pci:v*d*sv*sd*bc01sc01i8[05]* ata_generic
+            alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio-pci
+            alias fs-ext4 ext4
+            alias scsi:t-0x00* sd_mod
+
+            """,
+            "modules.builtin": "kernel/drivers/scsi/sd_mod.ko\nkernel/drivers/pci/pcie-port.ko\n",
+            "modules.softdep": "softdep ext4 pre: crc32c_generic post: nothing\n",
+            "modules.builtin.modinfo": "pcie_port.alias=pci:v*d*sv*sd*bc06sc04i00*\0pcie_port.license=GPL\0",
+        ]
+        return try KernelModules(version: "6.1", files: texts.mapValues { Array($0.utf8) })
+    }
+
+    @Test func aliasesAndClosures() throws {
+        let modules = try Self.modules()
+        #expect(modules.modules(for: "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01") == ["ahci"])
+        #expect(modules.modules(for: "pci:v00001AF4d00001001sv0sd0bc01sc00i00") == ["virtio_pci"])
+        #expect(modules.modules(for: "pci:v00008086d00007010sv0sd0bc01sc01i80") == ["ata_generic"])
+        #expect(modules.modules(for: "pci:v00008086d00007010sv0sd0bc01sc01i81").isEmpty)
+        #expect(modules.modules(for: "pci:v00008086d0000244Esv0sd0bc06sc04i00") == ["pcie_port"])
+        #expect(modules.modules(for: "scsi:t-0x00") == ["sd_mod"])
+        #expect(modules.closure(of: "ahci").last == "ahci")
+        #expect(Set(modules.closure(of: "ahci")) == ["ahci", "libahci", "libata"])
+        #expect(Set(modules.closure(of: "ext4", soft: true)) == ["ext4", "jbd2", "crc32c_generic"])
+        #expect(modules.isBuiltIn("sd-mod") && modules.has("ata-generic") && !modules.has("nvme"))
+        #expect(modules.closure(of: "sd_mod").isEmpty, "nothing is loaded for a built-in driver")
+    }
+
+    @Test func whatADeviceNeeds() throws {
+        let modules = try Self.modules()
+        let ahci = DeviceDriver(
+            modalias: "pci:v00008086d00002922sv0sd0bc01sc06i01", driver: "ahci", module: "ahci")
+        #expect(modules.need(of: ahci)?.modules == ["ahci"])
+        // The medium's kernel calls it otherwise.
+        var renamed = ahci
+        renamed.module = "ahci_new"
+        renamed.driver = "ahci_new"
+        #expect(modules.need(of: renamed)?.modules == ["ahci"])
+        // Built in there: a module here.
+        let builtIn = DeviceDriver(modalias: "pci:v00001AF4d00001001sv0sd0bc01sc00i00", driver: "virtio-pci")
+        #expect(modules.need(of: builtIn)?.modules == ["virtio_pci"])
+        // A bridge, whose driver is in every kernel.
+        let bridge = DeviceDriver(modalias: "pci:v00008086d0000244Esv0sd0bc06sc04i01", driver: "pcieport")
+        #expect(modules.need(of: bridge) == nil)
+        #expect(modules.need(of: DeviceDriver(modalias: "acpi:PNP0A08:")) == nil)
+        // A controller that this kernel does not know.
+        let newer = DeviceDriver(modalias: "pci:v00001234d00005678sv0sd0bc01sc07i00", driver: "mpi3mr", module: "mpi3mr")
+        #expect(modules.need(of: newer)?.modules == [])
+        #expect(modules.need(ofFilesystem: "ext4").modules == ["ext4"])
+        #expect(modules.need(ofFilesystem: "xfs").modules == [])
+    }
+
+    @Test func whatIsMissing() throws {
+        let modules = try Self.modules()
+        let needs = [
+            ModuleNeed(["ahci"], for: "a"), ModuleNeed(["uas", "virtio_pci"], for: "b"), ModuleNeed(["sd_mod"], for: "c"),
+            ModuleNeed([], for: "d"),
+        ]
+        #expect(modules.unmet(needs, by: []).map(\.reason) == ["a", "b", "d"])
+        #expect(modules.unmet(needs, by: ["ahci", "virtio_pci", "virtio"]).map(\.reason) == ["a", "d"])
+        #expect(modules.unmet(needs, by: ["ahci", "libahci", "libata", "uas"]).map(\.reason) == ["d"])
+        #expect(modules.missing(needs, from: ["libata", "uas"]) == ["libahci", "ahci"])
+    }
+
+    /// fnmatch(3), on what a captured system may hold.
+    @Test func patterns() {
+        func matches(_ pattern: String, _ text: String) -> Bool {
+            ModulePattern(Array(pattern.utf8)[...]).matches(Array(text.utf8))
+        }
+        #expect(matches("a*b*c", "aXXbYYc") && !matches("a*b*c", "aXXbYY") && matches("*", "") && matches("", ""))
+        #expect(matches("a?c", "abc") && !matches("a?c", "ac") && matches("[!a-c]x", "dx") && !matches("[^a-c]x", "bx"))
+        #expect(matches("[", "[") && matches("a[b", "a[b") && !matches("[]", "x") && matches("x**", "x"))
+        let stars = String(repeating: "*a", count: 200)
+        #expect(!matches(stars + "b", String(repeating: "a", count: 4000)), "bounded")
+    }
+
+    @Test func namesOfModules() {
+        #expect(ModuleName(file: "kernel/drivers/md/dm-mod.ko.zst")?.text == "dm_mod")
+        #expect(ModuleName(file: "x/.ko") == nil && ModuleName(file: "a.koala") == nil && ModuleName(file: "") == nil)
+    }
+
+    @Test func nonsenseIsEmpty() throws {
+        let modules = try KernelModules(
+            version: "x",
+            files: Dictionary(
+                uniqueKeysWithValues: KernelModules.fileNames.map { ($0, [0xFF, 0x0A, 0x3A, 0, 0x20, 0x3D, 0x2E]) }))
+        #expect(modules.isEmpty && modules.modules(for: "pci:x").isEmpty && modules.closure(of: "x") == ["x"])
+    }
+}

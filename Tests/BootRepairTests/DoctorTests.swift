@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import Testing
+
+@testable import BootRepair
+
+/// Findings over made-up surveys: nothing is mounted, nothing runs.
+struct DoctorTests {
+    @Test(arguments: [Firmware.bios, .uefi])
+    func aDiskThatStartsHasNoFindings(_ firmware: Firmware) {
+        let report = DoctorReport(Fixture.survey(firmware), options: Fixture.medium(firmware), subject: "/dev/nvme0n1")
+        #expect(report.findings.isEmpty && !report.stops, "\(report.lines)")
+        #expect(!report.alreadyRight.isEmpty)
+    }
+
+    /// The damage is diagnosed, nothing else is, and the plan has the steps that the finding names.
+    @Test(arguments: DoctorCase.all)
+    func damageIsDiagnosed(_ damage: DoctorCase) throws {
+        let plan = BootRepair.plan(damage.survey, options: damage.options)
+        let finding = try #require(plan.findings.first { $0.code == damage.code }, "\(plan)")
+        #expect(finding.severity == damage.severity)
+        #expect(finding.isOpen != damage.isFixed, "\(finding)")
+        #expect(Set(plan.findings.map(\.code)).subtracting(damage.implied) == [damage.code], "\(plan)")
+        if case .steps(let steps) = finding.fix {
+            #expect(!steps.isEmpty && steps.allSatisfy(plan.steps.map(\.description).contains), "\(plan)")
+        }
+        #expect((plan.pendingReason != nil) == plan.findings.contains { $0.pending != nil })
+        let report = DoctorReport(damage.survey, options: damage.options, subject: "disk")
+        #expect(report.stops == (damage.severity == .stops))
+        #expect(try DoctorReport(json: report.json()) == report)
+    }
+
+    /// Codes of no loader and of GRUB; those of the initramfs and other loaders' rows have their own tests.
+    @Test func everyCodeHasADisk() {
+        let rows: [any BootLoader] = [GrubBIOS(), GrubEFI(), GrubMenu()]
+        let codes = Set((FindingCode.common + rows.flatMap(\.codes)).map(\.name))
+        // A step of a row that breaks a rule: ToyLoaderTests.
+        #expect(codes.subtracting(DoctorCase.all.map(\.code)) == ["step-refused"])
+    }
+
+    @Test func findingsComeInTheOrderOfAStart() {
+        var survey = Fixture.survey(.bios)
+        survey.system = Fixture.system(Fixture.fstab + "/dev/sdb1 /data ext4 defaults 0 0\n")
+        survey.system?.kernels = []
+        survey.bios.chain = .misdirected
+        survey.grub?.configurationProblems = ["it starts no kernel"]
+        let found = BootRepair.plan(survey, options: Fixture.medium(.bios)).findings
+        #expect(
+            found.map(\.code) == ["grub-core-misdirected", "grub-menu-wrong", "kernel-missing", "fstab-elsewhere"])
+    }
+
+    /// What stops a start by one firmware is only a note on a machine with the other.
+    @Test func theMachineDecidesTheSeverity() {
+        var survey = Fixture.survey(.uefi)
+        survey.bios.chain = .misdirected
+        let options = BootRepairOptions(
+            firmware: .uefi, inRecoveryEnvironment: false, machine: MachineRecord(firmware: .uefi))
+        let report = DoctorReport(survey, options: options, subject: "disk")
+        #expect(report.findings.map(\.code) == ["grub-core-misdirected"])
+        #expect(report.findings.first?.severity == .note && !report.stops)
+        // For any machine, it stops.
+        let any = DoctorReport(survey, options: Fixture.workstation(.uefi), subject: "disk")
+        #expect(any.findings.first?.severity == .stops && any.stops && any.machine == nil)
+    }
+
+    @Test func aRestoreForesees() {
+        func codes(_ boot: BootSurvey, _ firmware: Firmware?, sectorSize: Int = 512) -> [String] {
+            ForeseenDisk(boot: boot, sectorSize: sectorSize)
+                .findings(for: firmware.map { MachineRecord(firmware: $0) }).map(\.code)
+        }
+        let bios = BootSurvey(biosBootCode: "GRUB")
+        let uefi = BootSurvey(efiLoaders: ["\\EFI\\debian\\grubx64.efi"])
+        let both = BootSurvey(biosBootCode: "GRUB", efiLoaders: uefi.efiLoaders)
+        #expect(codes(bios, .bios).isEmpty && codes(uefi, .uefi).isEmpty && codes(both, .uefi).isEmpty)
+        #expect(codes(bios, .uefi) == ["no-uefi-boot"] && codes(uefi, .bios) == ["no-bios-boot"])
+        #expect(codes(bios, nil).isEmpty && codes(uefi, nil).isEmpty)
+        #expect(codes(bios, nil, sectorSize: 4096) == ["grub-sector-size"])
+        #expect(codes(both, .bios, sectorSize: 4096) == ["grub-sector-size"])
+        #expect(codes(both, nil, sectorSize: 4096).isEmpty)
+        #expect(codes(BootSurvey(), .uefi, sectorSize: 4096).isEmpty)
+        let locked = ForeseenDisk(boot: uefi, sectorSize: 512, bitLockerVolumes: ["partition 3"])
+        #expect(locked.findings(for: nil).map(\.code) == ["bitlocker"])
+    }
+
+    @Test func foreignFallbackWithoutEntriesStops() {
+        var survey = Fixture.survey(.uefi)
+        survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")
+        survey.nvram = NVRAMSurvey(problem: "no variables")
+        let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
+        let finding = plan.findings.first { $0.code == "firmware-entries-unreadable" }
+        #expect(finding?.pending != nil && plan.pendingReason != nil)
+    }
+
+    /// A name in a file of the disk cannot move the cursor of a terminal.
+    @Test func hostileNamesAreShownSafely() throws {
+        var survey = Fixture.survey(.bios)
+        survey.system = Fixture.system(
+            Fixture.fstab + "/dev/\u{1B}[2J\u{202E}x /data ext4 defaults 0 0\n/dev/"
+                + String(repeating: "y", count: 100_000) + " /more ext4 defaults 0 0\n")
+        let report = DoctorReport(survey, options: Fixture.medium(.bios), subject: "disk")
+        #expect(report.findings.count == 2)
+        #expect(!report.lines.joined().unicodeScalars.contains { $0 == "\u{1B}" || $0 == "\u{202E}" })
+        #expect(try DoctorReport(json: report.json()) == report)
+    }
+}
