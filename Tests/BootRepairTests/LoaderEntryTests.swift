@@ -142,6 +142,7 @@ struct LoaderEntryTests {
             ($0.loader, $0.isFallback) = (nil, false)
         }
         survey.esp = ESPSurvey(partition: 2)
+        survey.nvram?.entries = []
         let plan = Self.plan(survey)
         #expect(plan.findings.contains { $0.code == "systemd-boot-missing" && $0.severity == .stops }, "\(plan)")
         guard case .runTool(let run, .copyFile(let copies)?) = plan.steps.first?.verb else {
