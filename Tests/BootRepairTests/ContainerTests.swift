@@ -58,7 +58,8 @@ struct ContainerTests {
                 [.luks(uuid: "luks-uuid")], [.mirror(uuid: "md-uuid", contents: place, members: [2, 3])],
                 [.luks(uuid: "other")],
             ])
-        #expect(inner.map(\.isMappedByAnyName) == [false, false, true])
+        #expect(inner.map { $0.mayBeNamed("/dev/mapper/x") } == [false, false, true])
+        #expect(inner.map { $0.mayBeNamed("/dev/md0") } == [false, true, false])
         #expect(volumes.prefix(5).allSatisfy(\.isPartition))
     }
 

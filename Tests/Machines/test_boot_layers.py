@@ -83,6 +83,7 @@ swap=$(/usr/sbin/blkid -o value -s UUID /dev/vdb3)
 sha256sum </dev/vdb >/tmp/before.sum
 tried reforge boot-repair /dev/vdb --dry-run
 grep -q "rewrite /etc/fstab" /tmp/said.log || fail "the array's system was not found: $status"
+grep -q "fstab-root-elsewhere" /tmp/said.log && fail "the array is not taken for the root"
 sha256sum </dev/vdb | cmp - /tmp/before.sum || fail "a look at the array wrote"
 tried reforge boot-repair /dev/vdb
 closed
