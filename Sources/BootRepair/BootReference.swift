@@ -70,7 +70,7 @@ enum BootReference: Hashable, Sendable {
         case .partition(let guid): volume.partUUID == guid
         case .label(let label): volume.label == label || volume.name == label
         case .device(let path):
-            volume.mapperPaths.contains(path) || volume.isMappedByAnyName && path.hasPrefix("/dev/mapper/")
+            volume.mapperPaths.contains(path) || volume.mayBeNamed(path)
         }
     }
 

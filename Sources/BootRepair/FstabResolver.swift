@@ -39,9 +39,9 @@ package struct FstabResolver: Sendable {
         if let volume = volumes.first(where: { $0.mapperPaths.contains(entry.device) }) {
             return .here(partition: volume.number)
         }
-        // The content of LUKS has the name that crypttab gives it.
-        if entry.device.hasPrefix("/dev/mapper/"), entry.mountPoint == "/",
-            volumes.contains(where: { $0.number == rootPartition && $0.isMappedByAnyName })
+        // What is in LUKS or on an array has a name of the system's own.
+        if entry.mountPoint == "/",
+            volumes.contains(where: { $0.number == rootPartition && $0.mayBeNamed(entry.device) })
         {
             return .here(partition: rootPartition ?? 0)
         }

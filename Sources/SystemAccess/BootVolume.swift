@@ -179,10 +179,15 @@ package struct BootVolume: Codable, Equatable, Sendable {
     package var partitionNumber: Int { inside?.partition ?? logicalVolume?.partition ?? number }
     /// Whether it is a partition of the table.
     package var isPartition: Bool { inside == nil && logicalVolume == nil }
-    /// Whether it is the content of LUKS, whose mapping has any name that crypttab gives it.
-    package var isMappedByAnyName: Bool {
-        guard logicalVolume == nil, case .luks? = inside?.containers.last else { return false }
-        return true
+    /// Whether a path below /dev may be its own: a mapping of LUKS has any name that crypttab gives it, and an array any
+    /// that mdadm.conf gives it or the kernel.
+    package func mayBeNamed(_ path: String) -> Bool {
+        guard logicalVolume == nil else { return false }
+        return switch inside?.containers.last {
+        case .luks: path.hasPrefix("/dev/mapper/")
+        case .mirror: path.hasPrefix("/dev/md")
+        case nil: false
+        }
     }
     /// The paths of a logical volume below /dev; empty for a partition.
     package var mapperPaths: [String] {

@@ -12,10 +12,10 @@ struct LoaderEntryTests {
 
     static func entry(_ options: String, isOwn: Bool? = true, missing: [String] = [], name: String = "one") -> LoaderEntry {
         let text = """
-            title Debian
+            title      Debian
             version 6.1.0-18-amd64
             machine-id \(machineID)
-            linux /\(machineID)/6.1.0-18-amd64/linux
+            linux 	  /\(machineID)/6.1.0-18-amd64/linux
             initrd /\(machineID)/6.1.0-18-amd64/initrd.img-6.1.0-18-amd64
             \(options)
 
