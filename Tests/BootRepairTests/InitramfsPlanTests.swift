@@ -9,7 +9,8 @@ import Testing
 
     /// A disk whose newest kernel has this initramfs.
     static func plan(
-        _ contents: InitramfsSurvey?, needs: [ModuleNeed] = [need], generators: [InitramfsGenerator] = [.initramfsTools],
+        _ contents: InitramfsSurvey?, needs: [ModuleNeed] = [need],
+        generators: [InitramfsGenerator] = [.initramfsTools],
         others: [InstalledSystem.Kernel] = [], programsRunHere: Bool = true
     ) -> BootRepairPlan {
         var survey = Fixture.survey(.bios)
@@ -91,6 +92,10 @@ import Testing
         #expect(codes(damaged) == ["initramfs-damaged"] && Self.rebuilds(damaged).count == 1)
         let unknown = Self.plan(InitramfsSurvey(), needs: [Self.need, ModuleNeed([], for: "mpi3mr")])
         #expect(codes(unknown) == ["driver-not-in-kernel"])
+        let rescue = InstalledSystem.Kernel(
+            name: "vmlinuz-0-rescue", initramfs: "initramfs-0-rescue.img",
+            contents: InitramfsSurvey(generator: .dracut))
+        #expect(codes(Self.plan(InitramfsSurvey(), others: [rescue])) == ["kernel-modules-missing"])
         let lost = Self.plan(
             InitramfsSurvey(lostReferences: [
                 InitramfsReference(file: "etc/crypttab", target: .luks("x")),

@@ -43,7 +43,9 @@ final class RebuildDisk {
         for name in [
             "bin", "usr/sbin", "etc/initramfs-tools/conf.d", "boot", "lib/modules/\(Self.version)", "spare",
         ] { try Files.makeFolders(tree.appending(name)) }
-        func write(_ text: String, _ name: String) throws { try Files.write(Array(text.utf8), to: tree.appending(name)) }
+        func write(_ text: String, _ name: String) throws {
+            try Files.write(Array(text.utf8), to: tree.appending(name))
+        }
         try write("UUID=\(Fixture.rootUUID) / ext4 defaults 0 1\n", "etc/fstab")
         try write("ID=debian\nPRETTY_NAME=\"Debian of a test\"\n", "etc/os-release")
         try write("# list\nloop", "etc/initramfs-tools/modules")

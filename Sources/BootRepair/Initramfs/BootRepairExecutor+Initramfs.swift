@@ -78,7 +78,8 @@ extension BootRepairExecutor {
         // initramfs-tools(7): one module a line, with its dependencies.
         let old = (try? anchor.read(Self.moduleList)) ?? []
         let text = String(decoding: old, as: UTF8.self)
-        let named = Set(text.split(separator: "\n").compactMap { $0.split(separator: " ").first.map { ModuleName($0) } })
+        let named = Set(
+            text.split(separator: "\n").compactMap { $0.split(separator: " ").first.map { ModuleName($0) } })
         let added = rebuild.modules.filter { !named.contains(ModuleName($0)) }
         guard !added.isEmpty, anchor.exists("/etc/initramfs-tools") else { return nil }
         let end = text.isEmpty || text.hasSuffix("\n") ? "" : "\n"

@@ -17,6 +17,11 @@ extension BootRepairPlanner {
             }
             let path = "/boot/\(name)"
             planContents(kernel, path, system, severity)
+            if kernel.version == nil, let contents = kernel.contents, contents.problem == nil, target.machineIsKnown {
+                draft.find(
+                    .kernelModulesMissing, "\(kernel.name) has no modules below /lib/modules",
+                    at: .file("/boot/\(kernel.name)"), unfixed: "the drivers in \(path) are not judged")
+            }
             for need in kernel.needs where need.modules.isEmpty {
                 draft.find(
                     .driverNotInKernel, "the kernel \(kernel.version ?? kernel.name) has no driver for \(need.reason)",
