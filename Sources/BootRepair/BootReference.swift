@@ -69,7 +69,8 @@ enum BootReference: Hashable, Sendable {
         case .filesystem(let uuid): volume.uuid?.lowercased() == uuid
         case .partition(let guid): volume.partUUID == guid
         case .label(let label): volume.label == label || volume.name == label
-        case .device(let path): volume.mapperPaths.contains(path)
+        case .device(let path):
+            volume.mapperPaths.contains(path) || volume.mayBeNamed(path)
         }
     }
 

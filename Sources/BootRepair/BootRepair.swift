@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemPackage
 
 /// Makes a restored disk bootable on this machine: survey (reads only) → plan (a pure value) → execute.
 ///
@@ -28,13 +29,14 @@ package enum BootRepair {
     /// Executes a plan. A failed step does not prevent the others: the outcome lists it.
     /// - Parameters:
     ///   - disk: the disk of the plan, opened `.readOnly`; writes use separate descriptors.
+    ///   - keys: the files with the keys of LUKS volumes: those of the survey's options.
     ///   - log: receives each step.
     /// - Throws: `BootRepairError` if the disk differs from the planned one, is in use, or its system cannot be
     ///   mounted.
     package static func execute(
-        _ plan: BootRepairPlan, disk: BlockDevice, log: (String) -> Void = { _ in }
+        _ plan: BootRepairPlan, disk: BlockDevice, keys: [FilePath] = [], log: (String) -> Void = { _ in }
     ) throws(BootRepairError) -> BootRepairOutcome {
-        var executor = BootRepairExecutor(plan: plan, disk: disk)
+        var executor = BootRepairExecutor(plan: plan, disk: disk, keys: keys)
         return try executor.execute(log)
     }
 }

@@ -110,7 +110,8 @@ extension BootRepairExecutor {
     /// Removes a file; that it is missing already is no failure.
     mutating func remove(_ removal: FileRemoval, _ tree: SystemTree?) throws(SystemCallError) {
         let anchor = try anchored(removal.file.place, tree)
-        guard try anchor.remove(removal.file.path) else { return }
+        guard anchor.exists(removal.file.path) else { return }
+        try anchor.remove(removal.file.path)
         outcome.changed.append(removal.done)
     }
 

@@ -9,10 +9,13 @@ import SystemPackage
 struct BootRepairExecutor {
     let plan: BootRepairPlan
     let disk: BlockDevice
+    private let keys: [FilePath]
     var outcome: BootRepairOutcome
     var pending: [String]
 
-    init(plan: BootRepairPlan, disk: BlockDevice) {
+    /// - Parameter keys: the files with the keys of LUKS volumes.
+    init(plan: BootRepairPlan, disk: BlockDevice, keys: [FilePath] = []) {
+        self.keys = keys
         self.plan = plan
         self.disk = disk
         outcome = BootRepairOutcome()
@@ -65,7 +68,7 @@ struct BootRepairExecutor {
             throw .diskChanged("its disk GUID or signature has changed")
         }
         for volume in plan.volumes {
-            let number = volume.logicalVolume?.partition ?? volume.number
+            let number = volume.partitionNumber
             guard table.partitions.contains(where: { $0.number == number && $0.range == volume.range }) else {
                 throw .diskChanged("partition \(number) has moved")
             }
@@ -79,7 +82,8 @@ struct BootRepairExecutor {
             if let tree {
                 try tree.mount(volume, subvolume: mount.subvolume, at: mount.path)
             } else {
-                tree = try SystemTree(volume, subvolume: mount.subvolume, of: disk, readOnly: false)
+                tree = try SystemTree(
+                    volume, subvolume: mount.subvolume, of: disk, readOnly: false, keys: keys)
             }
         }
         return tree

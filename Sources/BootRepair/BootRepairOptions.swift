@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
+import SystemPackage
 
 /// The permissions and environment of boot repair.
 package struct BootRepairOptions: Sendable {
@@ -12,6 +13,8 @@ package struct BootRepairOptions: Sendable {
     /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
     /// rewritten.
     package var capturedDiskName: String?
+    /// The files with the keys of LUKS volumes, which are opened with them.
+    package var luksKeyFiles: [FilePath] = []
     /// Whether random seeds that a restore brought back are removed.
     package var renewsSeeds = false
     /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs

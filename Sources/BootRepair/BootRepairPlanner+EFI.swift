@@ -38,6 +38,12 @@ extension BootRepairPlanner {
         case .none:
             guard let loader else { return }
             let sentence = "there is no fallback loader \(ESPSurvey.fallbackPath)"
+            guard loader.mayBeFallback else {
+                draft.find(
+                    .fallbackMissing, sentence, at: fallbackEvidence,
+                    unfixed: "\(loader.path) is too large to be copied: firmware starts it by an entry in its NVRAM only")
+                return
+            }
             if let obstacle = target.obstacleToESP {
                 draft.fail(
                     .fallbackMissing, sentence, at: fallbackEvidence, obstacle, matters: target.matters(.uefi))

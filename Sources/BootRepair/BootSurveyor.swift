@@ -17,10 +17,12 @@ struct BootSurveyor {
         let identity = DiskDirectory().identity(
             path: disk.path, kernelName: kernelName, diskSequence: disk.diskSequence)
         let observed: DiskSurvey
+        let unlocker = options.luksKeyFiles.isEmpty ? nil : LUKSUnlocker(keyFiles: options.luksKeyFiles)
         do {
+            // Which sectors are in use does not matter; only then, LUKS is opened.
             observed = try DiskSurveyor.survey(
-                disk, identity: identity, geometry: disk.geometry, allUsed: true,
-                descriptor: disk.fileDescriptor.rawValue)
+                disk, identity: identity, geometry: disk.geometry, allUsed: unlocker == nil, trustMaps: true,
+                unlocker: unlocker, descriptor: disk.fileDescriptor.rawValue)
         } catch { throw .inputOutput(error) }
         var survey = SystemBootSurvey(
             disk: identity, byteCount: disk.byteCount, sectorSize: disk.logicalSectorSize,
@@ -37,6 +39,7 @@ struct BootSurveyor {
         survey.esp = esp?.survey
         survey.sealedVolumes = survey.volumes.compactMap { SealedVolume($0, on: disk) }
         try lookIntoSystem(&survey, esp, log)
+        if let unlocker, !unlocker.hasOpened { survey.systemFindings.append(Self.closed(unlocker)) }
         // Entries for MBR partitions do not identify them by GUID: they are not changed.
         if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
             survey.nvram = FirmwareEntries.survey()
@@ -106,6 +109,14 @@ struct BootSurveyor {
         return node.isPartition ? .partitionNodes : .loopDevices
     }
 
+    /// Keys were given, and nothing was opened.
+    private static func closed(_ unlocker: LUKSUnlocker) -> Finding {
+        let reason =
+            unlocker.problem
+            ?? (unlocker.hasFound ? "no given key opens it" : "there is no LUKS volume that could be opened")
+        return Finding(.systemUnread, "no LUKS volume was opened: \(reason)", fix: .none(""))
+    }
+
     private static func noSystem(on volumes: [BootVolume]) -> Finding {
         let closed = volumes.filter { [.luks, .raid].contains($0.kind) }
         guard !closed.isEmpty else {
@@ -135,7 +146,7 @@ struct BootSurveyor {
     ) throws(SystemCallError) -> (tree: SystemTree, system: InstalledSystem)? {
         var subvolume: String?
         if volume.kindName == "btrfs" {
-            let roots = try BtrfsRoot.find(on: volume, of: disk)
+            let roots = try BtrfsRoot.find(on: volume, of: disk, keys: options.luksKeyFiles)
             guard let root = BtrfsRoot.choose(roots) else {
                 if !roots.isEmpty {
                     let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
@@ -150,7 +161,8 @@ struct BootSurveyor {
             }
             subvolume = root.path
         }
-        let tree = try SystemTree(volume, subvolume: subvolume, of: disk, readOnly: true)
+        let tree = try SystemTree(
+            volume, subvolume: subvolume, of: disk, readOnly: true, keys: options.luksKeyFiles)
         let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
         if survey.access != .partitionNodes { survey.access = access }
         // In another machine, the disk has no name yet.

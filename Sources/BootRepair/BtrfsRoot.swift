@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import LinuxSystem
 import SystemAccess
+import SystemPackage
 
 /// A subvolume of Btrfs that holds a system.
 struct BtrfsRoot: Equatable {
@@ -27,15 +28,17 @@ struct BtrfsRoot: Equatable {
     }
 
     /// The subvolumes with a system on a Btrfs: the default one, the top level, and its direct subfolders.
-    static func find(on volume: BootVolume, of disk: BlockDevice) throws(SystemCallError) -> [BtrfsRoot] {
+    static func find(
+        on volume: BootVolume, of disk: BlockDevice, keys: [FilePath] = []
+    ) throws(SystemCallError) -> [BtrfsRoot] {
         var standard: String
         do {
-            let tree = try SystemTree(volume, of: disk, readOnly: true)
+            let tree = try SystemTree(volume, of: disk, readOnly: true, keys: keys)
             defer { try? tree.close() }
             standard = tree.pathInFilesystem("/") ?? "/"
         }
         standard = String(standard.drop { $0 == "/" })
-        let top = try SystemTree(volume, subvolume: "", of: disk, readOnly: true)
+        let top = try SystemTree(volume, subvolume: "", of: disk, readOnly: true, keys: keys)
         defer { try? top.close() }
         let anchor = try top.anchored()
         var paths = [standard]

@@ -39,6 +39,12 @@ package struct FstabResolver: Sendable {
         if let volume = volumes.first(where: { $0.mapperPaths.contains(entry.device) }) {
             return .here(partition: volume.number)
         }
+        // What is in LUKS or on an array has a name of the system's own.
+        if entry.mountPoint == "/",
+            volumes.contains(where: { $0.number == rootPartition && $0.mayBeNamed(entry.device) })
+        {
+            return .here(partition: rootPartition ?? 0)
+        }
         guard let name = DevicePartitionName(entry.device), trusted.contains(name.disk), fits(entry, name.number) else {
             return .elsewhere
         }
@@ -63,7 +69,7 @@ package struct FstabResolver: Sendable {
 
     private func fits(_ entry: FstabEntry, _ number: Int) -> Bool {
         // A logical volume has an artificial number, which no partition name denotes.
-        let volume = volumes.first { $0.number == number && $0.logicalVolume == nil }
+        let volume = volumes.first { $0.number == number && $0.isPartition }
         guard let volume, volume.uuid != nil else { return false }
         return volume.matches(fstabType: entry.type) && (entry.mountPoint != "/" || number == rootPartition)
     }

@@ -12,6 +12,8 @@ package struct PlannedLoader: Equatable, Sendable {
     package var isNew: Bool
     /// The label of its entry in the firmware.
     package var label: String
+    /// Whether a copy of it may become the fallback loader: a large one may have no room beside itself.
+    package var mayBeFallback = true
 
     /// - Parameter label: by default, the folder.
     package init(folder: String, name: String, companions: [String] = [], isNew: Bool, label: String? = nil) {

@@ -114,6 +114,8 @@ public struct BootRepairJob: Codable, Equatable, Sendable {
     public var changesNVRAM = true
     /// The logical sector size of a raw image file.
     public var sectorSize: Int?
+    /// The files with keys of LUKS volumes.
+    public var luksKeyFiles: [String] = []
 
     /// Creates a job for a disk.
     public init(disk: String) { self.disk = disk }

@@ -29,11 +29,13 @@ package final class OpenedLUKS: BlockReader {
     package var name: String { path.string }
     /// The node's descriptor; valid until this is closed.
     package let fileDescriptor: FileDescriptor
-    private let node: String
+    /// The node's name for device-mapper.
+    package let node: String
     private let state: Monitor<State>
 
     /// The resources that keep the node alive, in release order.
     private struct State {
+        var isOpen = false
         var device: BlockDevice?
         var loop: Loop?
     }
@@ -80,7 +82,7 @@ package final class OpenedLUKS: BlockReader {
     ///   - keyFile: all its bytes are the key, including a newline at its end.
     ///   - readOnly: whether writes are refused, also by the loop device below.
     /// - Throws: `LUKSOpenError`.
-    package init(
+    package convenience init(
         disk: FilePath, range: ByteRange, sectorSize: Int, keyFile: FilePath, readOnly: Bool
     ) throws(LUKSOpenError) {
         if let obstacle = Self.obstacle() { throw .impossible(obstacle) }
@@ -89,11 +91,23 @@ package final class OpenedLUKS: BlockReader {
             throw .impossible("\(error)")
         }
         let owner = Loop(loop)
+        try self.init(owner.device.path, owner, keyFile: keyFile, readOnly: readOnly)
+    }
+
+    /// Opens the LUKS volume on a block device, which must exist for as long as this: programs that look at what is
+    /// below see that device, and no loop device.
+    /// - Throws: `LUKSOpenError`.
+    package convenience init(device: FilePath, keyFile: FilePath, readOnly: Bool) throws(LUKSOpenError) {
+        if let obstacle = Self.obstacle() { throw .impossible(obstacle) }
+        try self.init(device, nil, keyFile: keyFile, readOnly: readOnly)
+    }
+
+    private init(_ volume: FilePath, _ owner: Loop?, keyFile: FilePath, readOnly: Bool) throws(LUKSOpenError) {
         let node = "reforge-\(SystemFacts.processID)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
         // Without its locks, cryptsetup does not repair headers: a damaged header stays unchanged.
         let output = try Self.run(
             ["open", "--type", "luks", "--batch-mode", "--disable-locks", "--key-file=\(keyFile)"]
-                + (readOnly ? ["--readonly"] : []) + [owner.device.path.string, node])
+                + (readOnly ? ["--readonly"] : []) + [volume.string, node])
         guard output.succeeded else {
             // It may have been stopped after its last step.
             _ = try? Self.run(["close", node])
@@ -119,7 +133,7 @@ package final class OpenedLUKS: BlockReader {
         byteCount = device.byteCount
         logicalSectorSize = device.logicalSectorSize
         fileDescriptor = device.fileDescriptor
-        state = Monitor(State(device: device, loop: owner))
+        state = Monitor(State(isOpen: true, device: device, loop: owner))
     }
 
     deinit { close() }
@@ -142,7 +156,7 @@ package final class OpenedLUKS: BlockReader {
             defer { state = State() }
             return state
         }
-        guard parts.loop != nil else { return true }
+        guard parts.isOpen else { return true }
         try? parts.device?.dropCache()
         // The last descriptor: the kernel removes the node now, before the loop device below may be released.
         parts.device = nil

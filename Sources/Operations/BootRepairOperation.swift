@@ -50,14 +50,17 @@ package final class BootRepairOperation {
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
             try opened.claimTarget()
         }
-        let options = BootRepairOptions.here(touchNVRAM: job.changesNVRAM)
+        var options = BootRepairOptions.here(touchNVRAM: job.changesNVRAM)
+        let keys = LUKSKeys(job.luksKeyFiles)
+        _ = try keys.unlocker()
+        options.luksKeyFiles = try keys.keyFiles()
         let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
         if job.dryRun {
             return BootRepairReport(
                 dryRun: true, plan: plan, changed: [], warnings: [], pending: plan.pendingReason)
         }
         events.take(.planned(PlanText([plan.description])))
-        let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
+        let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) { events.log($0) }
         return BootRepairReport(
             dryRun: false, plan: plan, changed: outcome.changed, warnings: outcome.warnings, pending: outcome.pending)
     }

@@ -53,10 +53,12 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            let options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            var options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            options.renewsSeeds = true
+            options.luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
-            let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
+            let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) { events.log($0) }
             report.bootRepair = .init(
                 findings: plan.findings, changed: outcome.changed, pending: outcome.pending)
             report.warnings += outcome.warnings

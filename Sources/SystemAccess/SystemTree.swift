@@ -15,6 +15,8 @@ package final class SystemTree {
     package private(set) var hasPartitionNodes = true
     private let disk: BlockDevice
     private let readOnly: Bool
+    /// The files with the keys of LUKS volumes.
+    private let keys: [FilePath]
     private let folder: FilePath
     /// Mount points, in mount order.
     private var mounts: [FilePath] = []
@@ -25,10 +27,12 @@ package final class SystemTree {
     package private(set) var confinement: Confinement?
 
     /// Mounts a system's root.
+    /// - Parameter keys: the files with the keys of the LUKS volumes that it is in.
     package init(
-        _ volume: BootVolume, subvolume: String? = nil, of disk: BlockDevice, readOnly: Bool
+        _ volume: BootVolume, subvolume: String? = nil, of disk: BlockDevice, readOnly: Bool, keys: [FilePath] = []
     ) throws(SystemCallError) {
         self.disk = disk
+        self.keys = keys
         self.readOnly = readOnly
         folder = try Files.makeTemporaryFolder("reforge-boot", in: Files.exists("/run") ? "/run" : "/tmp")
         root = folder.appending("root")
@@ -61,7 +65,7 @@ package final class SystemTree {
         if let known = nodes.first(where: { $0.volume == volume }) {
             node = known.node
         } else {
-            node = try VolumeNode.make(volume, of: disk, readOnly: readOnly)
+            node = try VolumeNode.make(volume, of: disk, readOnly: readOnly, keys: keys)
         }
         // The kernel may support a type that Reforge's table lacks; if not, its error says so.
         let manner = volume.traits.mount ?? FilesystemTraits.MountManner(volume.kindName)
@@ -117,7 +121,7 @@ package final class SystemTree {
         try Files.makeDeviceNode(dev.appending(name), like: FilePath("/dev/\(name)"))
         for node in DiskDirectory().partitionNodes(of: name) {
             try Files.makeDeviceNode(dev.appending(node.name), like: FilePath("/dev/\(node.name)"))
-            guard let volume = volumes.first(where: { $0.number == node.number && $0.logicalVolume == nil })
+            guard let volume = volumes.first(where: { $0.number == node.number && $0.isPartition })
             else { continue }
             try makeLinks(to: node.name, for: volume, in: dev)
         }
@@ -133,14 +137,22 @@ package final class SystemTree {
         }
     }
 
-    /// Adds the mounted logical volumes under their LVM names, and the control node for libdevmapper.
+    /// Adds the mounted logical volumes under their LVM names, opened containers, and the control node for
+    /// libdevmapper.
     /// - Returns: whether there are any.
     private func showLogicalVolumes(in dev: FilePath) throws(SystemCallError) -> Bool {
-        let shown = nodes.filter { $0.volume.logicalVolume != nil }
+        let shown = nodes.filter { !$0.volume.isPartition }
         guard !shown.isEmpty else { return false }
         try Files.makeFolders(dev.appending("mapper"))
-        try Files.makeDeviceNode(dev.appending("mapper/control"), like: "/dev/mapper/control")
+        if Files.exists("/dev/mapper/control") {
+            try Files.makeDeviceNode(dev.appending("mapper/control"), like: "/dev/mapper/control")
+        }
         for (volume, node) in shown {
+            try showLayers(of: node, in: dev)
+            guard volume.logicalVolume != nil else {
+                try makeLinks(to: node.path.lastComponent?.string ?? "", for: volume, in: dev)
+                continue
+            }
             let name = "mapper/\(node.path.lastComponent?.string ?? "")"
             try Files.makeDeviceNode(dev.appending(name), like: node.path)
             if let group = volume.logicalVolume?.name.split(separator: "/") {
@@ -150,6 +162,17 @@ package final class SystemTree {
             try makeLinks(to: name, for: volume, in: dev)
         }
         return true
+    }
+
+    /// Adds the opened containers below a mounted volume: by their kernel's names, and mappings by theirs, too.
+    private func showLayers(of node: VolumeNode, in dev: FilePath) throws(SystemCallError) {
+        for (path, mapping) in node.layers {
+            let name = path.lastComponent?.string ?? ""
+            if !Files.exists(dev.appending(name)) { try Files.makeDeviceNode(dev.appending(name), like: path) }
+            if let mapping, !Files.exists(dev.appending("mapper/\(mapping)")) {
+                try Files.makeDeviceNode(dev.appending("mapper/\(mapping)"), like: path)
+            }
+        }
     }
 
     /// A label as udev writes it in the name of a link: special characters become `\x20` etc.

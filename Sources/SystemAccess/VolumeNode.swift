@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
@@ -11,75 +12,150 @@ package final class VolumeNode {
     package let isPartition: Bool
     private let loop: LoopDevice?
     private let added: (disk: BlockDevice, number: Int)?
-    /// A logical volume, and the node of the partition below.
-    private let logicalVolume: (active: ActiveLogicalVolume, under: VolumeNode)?
+    /// What is open on the node below: a logical volume, LUKS, an array.
+    private let layer: Layer?
+    /// The nodes below, from the outermost on.
+    private let under: [VolumeNode]
+
+    private enum Layer {
+        case logicalVolume(ActiveLogicalVolume)
+        case luks(OpenedLUKS)
+        case mirror(AssembledMirror)
+    }
 
     private init(partition path: FilePath, added: (disk: BlockDevice, number: Int)?) {
         self.path = path
         self.added = added
         isPartition = true
         loop = nil
-        logicalVolume = nil
+        layer = nil
+        under = []
     }
 
-    private init(_ active: ActiveLogicalVolume, under: VolumeNode) {
-        path = active.path
-        isPartition = under.isPartition
+    private init(_ layer: Layer, on under: [VolumeNode]) {
+        path =
+            switch layer {
+            case .logicalVolume(let active): active.path
+            case .luks(let opened): opened.path
+            case .mirror(let mirror): mirror.path
+            }
+        isPartition = under.allSatisfy(\.isPartition)
         loop = nil
         added = nil
-        logicalVolume = (active, under)
+        self.layer = layer
+        self.under = under
     }
 
-    private init(loop: consuming LoopDevice) {
+    /// - Parameter isPartition: whether the place stands for a partition that the kernel lists.
+    private init(loop: consuming LoopDevice, isPartition: Bool = false, on under: [VolumeNode] = []) {
         path = loop.path
         self.loop = consume loop
-        isPartition = false
+        self.isPartition = isPartition
         added = nil
-        logicalVolume = nil
+        layer = nil
+        self.under = under
     }
 
     deinit {
-        // Closed before the node below it is removed.
-        try? logicalVolume?.active.close()
+        // Closed before the nodes below are removed.
+        switch layer {
+        case .logicalVolume(let active): try? active.close()
+        case .luks(let opened): opened.close()
+        case .mirror(let mirror): mirror.stop()
+        case nil: break
+        }
         if let added { try? added.disk.deletePartitionNode(added.number) }
     }
 
+    /// The device-mapper and md nodes that it is made of, with the name of a mapping: programs that look at what is
+    /// below a filesystem need them.
+    package var layers: [(path: FilePath, mapping: String?)] {
+        let below = under.flatMap(\.layers)
+        return switch layer {
+        case .luks(let opened): below + [(path, opened.node)]
+        case .mirror: below + [(path, nil)]
+        case .logicalVolume, nil: below
+        }
+    }
+
     /// Finds or creates a node for `volume`: the kernel's own; else one added to the kernel's list
-    /// (`BLKPG_ADD_PARTITION`); else a loop device over its range. A logical volume is activated on the node of its
-    /// partition.
+    /// (`BLKPG_ADD_PARTITION`); else a loop device over its range. A container is opened on the node of its partition,
+    /// and a logical volume activated on that.
+    /// - Parameter keys: the files with the keys of LUKS volumes.
     package static func make(
-        _ volume: BootVolume, of disk: BlockDevice, readOnly: Bool
+        _ volume: BootVolume, of disk: BlockDevice, readOnly: Bool, keys: [FilePath] = []
     ) throws(SystemCallError) -> VolumeNode {
-        if let logical = volume.logicalVolume {
-            var partition = volume
-            partition.number = logical.partition
-            partition.logicalVolume = nil
-            let under = try make(partition, of: disk, readOnly: readOnly)
+        guard volume.isPartition else {
+            var node = try makePartition(volume.partitionNumber, volume.range, of: disk, readOnly: readOnly)
+            for container in volume.inside?.containers ?? [] {
+                node = try open(container, volume, on: node, of: disk, readOnly: readOnly, keys)
+            }
+            guard let logical = volume.logicalVolume else { return node }
             guard let path = volume.mapperPaths.first else {
                 throw SystemCallError("activate", logical.name, .invalidArgument)
             }
-            return VolumeNode(
-                try ActiveLogicalVolume(logical.name, at: FilePath(path), on: under.path, readOnly: readOnly),
-                under: under)
+            let active = try ActiveLogicalVolume(
+                logical.name, at: FilePath(path), on: node.path, readOnly: readOnly)
+            return VolumeNode(.logicalVolume(active), on: [node])
         }
+        return try makePartition(volume.number, volume.range, of: disk, readOnly: readOnly)
+    }
+
+    private static func open(
+        _ container: BootVolume.Container, _ volume: BootVolume, on node: VolumeNode, of disk: BlockDevice, readOnly: Bool,
+        _ keys: [FilePath]
+    ) throws(SystemCallError) -> VolumeNode {
+        switch container {
+        case .luks:
+            for key in keys {
+                do throws(LUKSOpenError) {
+                    return VolumeNode(
+                        .luks(try OpenedLUKS(device: node.path, keyFile: key, readOnly: readOnly)), on: [node])
+                } catch {
+                    guard case .impossible(let reason) = error else { continue }
+                    throw SystemCallError("open", "\(volume.place): \(reason)", .invalidArgument)
+                }
+            }
+            throw SystemCallError("open", "\(volume.place): no given key opens it", .permissionDenied)
+        case .mirror(_, let contents, let members):
+            if readOnly {
+                // A started array writes to its members, also a read-only one to its superblocks: a look needs none.
+                let loop = try LoopDevice(
+                    over: node.path, range: contents, readOnly: true, sectorSize: disk.logicalSectorSize)
+                return VolumeNode(loop: loop, isPartition: node.isPartition, on: [node])
+            }
+            var nodes = [node]
+            for number in members where number != volume.partitionNumber {
+                if let name = kernelName(of: disk),
+                    let other = DiskDirectory().partitionNodes(of: name).first(where: { $0.number == number })
+                {
+                    nodes.append(try makePartition(number, other.range, of: disk, readOnly: false))
+                }
+            }
+            return VolumeNode(.mirror(try AssembledMirror(of: nodes.map(\.path))), on: nodes)
+        }
+    }
+
+    private static func makePartition(
+        _ number: Int, _ range: ByteRange, of disk: BlockDevice, readOnly: Bool
+    ) throws(SystemCallError) -> VolumeNode {
         if let name = kernelName(of: disk) {
-            if let node = existing(volume, of: name) {
+            if let node = existing(number, range, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }
             // After a restore, the kernel may not have read the table yet.
-            if disk.rereadPartitionTable(), let node = existing(volume, of: name) {
+            if disk.rereadPartitionTable(), let node = existing(number, range, of: name) {
                 return VolumeNode(partition: node, added: nil)
             }
-            if (try? disk.addPartitionNode(volume.number, volume.range)) != nil {
-                if let node = existing(volume, of: name) {
-                    return VolumeNode(partition: node, added: (disk, volume.number))
+            if (try? disk.addPartitionNode(number, range)) != nil {
+                if let node = existing(number, range, of: name) {
+                    return VolumeNode(partition: node, added: (disk, number))
                 }
-                try? disk.deletePartitionNode(volume.number)
+                try? disk.deletePartitionNode(number)
             }
         }
         return VolumeNode(
-            loop: try LoopDevice(
-                over: disk.path, range: volume.range, readOnly: readOnly, sectorSize: disk.logicalSectorSize))
+            loop: try LoopDevice(over: disk.path, range: range, readOnly: readOnly, sectorSize: disk.logicalSectorSize))
     }
 
     /// The kernel's name of a disk; `nil` for a file.
@@ -87,9 +163,8 @@ package final class VolumeNode {
         disk.isDevice ? DiskDirectory().kernelName(ofDevice: disk.deviceNumber) : nil
     }
 
-    private static func existing(_ volume: BootVolume, of disk: String) -> FilePath? {
-        let node = DiskDirectory().partitionNodes(of: disk)
-            .first { $0.number == volume.number && $0.range == volume.range }
+    private static func existing(_ number: Int, _ range: ByteRange, of disk: String) -> FilePath? {
+        let node = DiskDirectory().partitionNodes(of: disk).first { $0.number == number && $0.range == range }
         guard let node else { return nil }
         let path = FilePath("/dev/\(node.name)")
         return Files.exists(path) ? path : nil

@@ -6,17 +6,19 @@ import Operations
 
 struct BootRepairCommand: MountingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, BIOS and UEFI).",
+        commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, systemd-boot, kernel images, extlinux).",
         discussion: """
             Surveys how the disk boots, prints a plan of the missing steps, and performs them, with the installed \
             system's own tools where it has them. These tools run confined: they reach this disk and nothing else of \
             the machine. A second run changes nothing. Firmware boot entries are changed only in the recovery \
-            environment.
+            environment. With --luks-key-file, a system inside of LUKS is repaired too; a RAID 1 is started with the \
+            members on this disk, and stopped again.
 
             Examples:
 
               reforge boot-repair /dev/sda --dry-run
               reforge boot-repair /dev/sda
+              reforge boot-repair /dev/sda --luks-key-file key
 
             JSON fields: schema (2), dryRun, plan {steps, alreadyRight, findings, pendingReason, …}, changed, \
             warnings, pending. A finding: code, stage, severity (stops, may-stop, note), sentence, evidence, \
@@ -29,10 +31,12 @@ struct BootRepairCommand: MountingCommand {
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
 
+    @OptionGroup var luks: LUKSOptions
     @OptionGroup var eventOptions: EventOptions
 
     func run() throws {
         var job = BootRepairJob(disk: disk)
+        job.luksKeyFiles = luks.luksKeyFile
         (job.dryRun, job.changesNVRAM, job.sectorSize) = (dryRun, !noNvram, sectorSize?.rawValue)
         try BootRepairPresenter(job: job, json: json).run(
             eventOptions.sink("boot-repair", TerminalEvents(leavesPlans: json)))

@@ -44,6 +44,7 @@ struct FrameTests {
             .mount(volume: 0, .standard),
             .walk(.init(mount: 1, path: [47], depth: 2, followsLast: true, contents: false)),
             .walk(.init(mount: 1, path: [47], attributes: true)),
+            .doctor(disk: 2, question: Array("{}".utf8)),
         ]
         for request in requests { #expect(try AgentRequest(request.frame) == request) }
     }

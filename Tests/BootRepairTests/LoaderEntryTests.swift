@@ -12,10 +12,10 @@ struct LoaderEntryTests {
 
     static func entry(_ options: String, isOwn: Bool? = true, missing: [String] = [], name: String = "one") -> LoaderEntry {
         let text = """
-            title Debian
+            title      Debian
             version 6.1.0-18-amd64
             machine-id \(machineID)
-            linux /\(machineID)/6.1.0-18-amd64/linux
+            linux 	  /\(machineID)/6.1.0-18-amd64/linux
             initrd /\(machineID)/6.1.0-18-amd64/initrd.img-6.1.0-18-amd64
             \(options)
 
@@ -142,6 +142,7 @@ struct LoaderEntryTests {
             ($0.loader, $0.isFallback) = (nil, false)
         }
         survey.esp = ESPSurvey(partition: 2)
+        survey.nvram?.entries = []
         let plan = Self.plan(survey)
         #expect(plan.findings.contains { $0.code == "systemd-boot-missing" && $0.severity == .stops }, "\(plan)")
         guard case .runTool(let run, .copyFile(let copies)?) = plan.steps.first?.verb else {

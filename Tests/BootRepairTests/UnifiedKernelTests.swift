@@ -175,6 +175,10 @@ struct UnifiedKernelTests {
         let steps = plan.steps.map(\.description)
         #expect(steps.count == 2 && steps.allSatisfy { $0.contains("6.10.0.efi") || $0.contains("EFI\\Linux") }, "\(plan)")
         #expect(plan.pendingReason == nil)
+        // Without room for a copy, only the entry is made.
+        let large = LoaderEntryTests.plan(
+            try Self.survey("root=UUID=\(Fixture.rootUUID)") { $0.images[1].byteCount = 33 << 20 })
+        #expect(large.steps.count == 1 && large.findings.contains { $0.code == "fallback-missing" }, "\(large)")
         // A foreign fallback loader stays, and the entry is needed.
         var survey = try Self.survey("root=UUID=\(Fixture.rootUUID)")
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")

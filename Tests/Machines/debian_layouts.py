@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+import debian_loaders
 import debian_tree
 from debian_disk import (
     ESP_BYTES,
@@ -312,6 +313,7 @@ LAYOUTS: dict[str, tuple[list[str], Layout]] = {
     "btrfs": (debian_tree.MORE_PACKAGES, btrfs),
     "lvm": (debian_tree.MORE_PACKAGES, lvm),
     "luks": (debian_tree.MORE_PACKAGES, luks),
+    **debian_loaders.LAYOUTS,
 }
 
 

@@ -26,7 +26,7 @@ package struct SealedVolume: Codable, Equatable, Sendable {
     /// The tokens of a LUKS2 header ("LUKS2 On-Disk Format Specification", §2 and §3.5); `nil` without any, or where
     /// the header cannot be read: the survey of the volumes says so.
     package init?(_ volume: BootVolume, on disk: any BlockReader) {
-        guard volume.kind == .luks, volume.logicalVolume == nil, let slice = BlockSlice(disk, range: volume.range),
+        guard volume.kind == .luks, volume.isPartition, let slice = BlockSlice(disk, range: volume.range),
             slice.byteCount >= 16384, let head = try? slice.readBytes(at: 0, count: 16),
             head.starts(with: [0x4C, 0x55, 0x4B, 0x53, 0xBA, 0xBE, 0, 2])
         else { return nil }

@@ -3,9 +3,11 @@ import DiskModel
 
 /// The table of boot loaders.
 package enum BootLoaders {
-    /// In planning order: the tools of a loader's platforms run before its menu is written.
+    /// In planning order: the files that menus are made from are corrected first, and the tools of a loader's platforms
+    /// run before its menu is written.
     package static let table = Registry<any BootLoader>([
-        GrubBIOS(), GrubEFI(), GrubMenu(), SystemdBoot(), UnifiedKernels(), Extlinux(), WindowsBootManager(),
+        SystemReferences(), GrubBIOS(), GrubEFI(), GrubMenu(), SystemdBoot(), UnifiedKernels(), Extlinux(),
+        WindowsBootManager(),
     ])
 
     static func named(_ name: String) -> (any BootLoader)? { table.rows.first { $0.name == name } }

@@ -78,7 +78,7 @@ struct DeviceJudge {
         case .label: return .unknown
         case .device(let path):
             guard let name = DevicePartitionName(path) else { return .unknown }
-            let volume = volumes.first { $0.number == name.number && $0.logicalVolume == nil }
+            let volume = volumes.first { $0.number == name.number && $0.isPartition }
             guard capturedDisks.contains(name.disk), let volume, volume.uuid != nil, fits(volume, use) else {
                 return .lost
             }

@@ -40,7 +40,7 @@ package struct LoaderEntry: Codable, Equatable, Sendable {
         for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             let parts = line.split(maxSplits: 1, whereSeparator: WordChange.isBlank)
             guard let key = parts.first, !key.hasPrefix("#"), parts.count == 2 else { continue }
-            var value = parts[1]
+            var value = parts[1].drop(while: WordChange.isBlank)
             while value.last.map(WordChange.isBlank) == true { value.removeLast() }
             switch key {
             case "title": title = String(value)

@@ -49,7 +49,7 @@ struct Extlinux: BootLoader {
     private func survey(
         _ volume: BootVolume, _ disk: BlockDevice, _ file: [UInt8]?, _ finding: inout ExtlinuxFinding
     ) throws(BlockIOError) {
-        guard volume.logicalVolume == nil, let partition = BlockSlice(disk, range: volume.range) else {
+        guard volume.isPartition, let partition = BlockSlice(disk, range: volume.range) else {
             finding.loaderProblem = "a BIOS cannot start \(volume.place)"
             return
         }

@@ -159,6 +159,11 @@ struct ExtlinuxPlanner {
     }
 }
 
+extension BootTarget {
+    /// Whether extlinux starts the disk by BIOS.
+    var usesExtlinux: Bool { survey.findings[Extlinux()]?.isUsed == true }
+}
+
 extension Extlinux {
     var codes: [FindingCode] {
         [.extlinuxMoved, .extlinuxBootCode, .extlinuxMark, .extlinuxSectorSize, .extlinuxFileMissing]

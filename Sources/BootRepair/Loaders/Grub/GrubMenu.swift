@@ -49,10 +49,10 @@ struct GrubMenu: BootLoader {
         for place in grub.lostResume {
             plan.loseResume(of: place, system, at: .file("\(grub.folder)/grub.cfg"))
         }
-        let isInstalled = steps.contains(where: \.installsGrub)
+        let isInstalled = steps.contains { $0.installsGrub || $0.editsGrubDefaults }
         guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
         // GRUB may be installed and not be the loader.
-        if target.startsWithoutGrub, !isInstalled, grub.configurationProblems == nil { return plan }
+        if target.startsWithoutGrub || target.usesExtlinux, !isInstalled, grub.configurationProblems == nil { return plan }
         let path = "\(grub.folder)/grub.cfg"
         let problems = grub.configurationProblems ?? ["there is none"]
         if problems.isEmpty, !isInstalled {

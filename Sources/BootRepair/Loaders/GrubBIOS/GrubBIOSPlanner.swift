@@ -19,7 +19,7 @@ struct GrubBIOSPlanner {
         case .foreign:
             // Whose it is, and whether it works, is not known here.
             plan.firmware = [.bios]
-            if isAtHand, target.survey.findings[Extlinux()]?.isUsed != true {
+            if isAtHand, !target.usesExtlinux {
                 plan.find(
                     .bootCodeForeign, "the boot code in block 0 is not GRUB's", at: .disk(0),
                     unfixed: "it is not changed")
@@ -28,7 +28,7 @@ struct GrubBIOSPlanner {
         case .absent: return
         case .right, .misdirected, .noBootCode, .noCoreImage: plan.firmware = [.bios]
         }
-        if bios.bootCode != .grub, target.survey.findings[Extlinux()]?.isUsed == true { return }
+        if bios.bootCode != .grub, target.usesExtlinux { return }
         // A disk with only a partition for core.img was never meant to start by BIOS.
         if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return }
         guard survey.sectorSize == 512 else {
@@ -48,6 +48,7 @@ struct GrubBIOSPlanner {
         }
         let obstacle = target.obstacle(toInstallingGrub: "i386-pc")
         if obstacle == nil, let command = grub?.install, let disk = survey.disk.kernelName {
+            if isRight { plan.alreadyRight.append(place) }
             repair(
                 by: .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
@@ -123,7 +124,7 @@ struct GrubBIOSPlanner {
         guard let system = target.system, let grub, system.missingBoot == nil else { return nil }
         if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
         guard bios.ownTools.contains("grub-mkimage"), grub.configurationProblems != nil,
-            let boot = survey.volume(system.bootPartition), boot.logicalVolume == nil,
+            let boot = survey.volume(system.bootPartition), boot.isPartition,
             let driver = boot.traits.grubModule
         else { return nil }
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"

@@ -27,11 +27,20 @@ struct UnifiedKernelsPlanner {
             plan.alreadyRight.append("UEFI: the fallback loader \(ESPSurvey.fallbackPath) is a unified kernel image")
         }
         guard let image = newest, image.place == .esp else { return }
-        plan.start = PlannedLoader(
+        var start = PlannedLoader(
             folder: "Linux", name: image.name, isNew: false, label: target.system?.identifier ?? "Linux")
+        // All images may fill the partition; a copy is made in memory.
+        let used = finding.images.reduce(0 as UInt64) { $0 + $1.byteCount }
+        let room = target.survey.volume(image.partition).map { UInt64($0.range.count) } ?? 0
+        start.mayBeFallback = image.byteCount <= Self.largestCopy && used + image.byteCount + Self.reserve <= room
+        plan.start = start
         // Otherwise the rule of all loaders applies: a fallback loader is made where there is none.
         if finding.fallback == nil { plan.alreadyRight.append("UEFI: \(image.path) is a unified kernel image") }
     }
+
+    /// The longest copy in bytes, and the room for the FAT itself and other files.
+    private static let largestCopy: UInt64 = 60 << 20
+    private static let reserve: UInt64 = 4 << 20
 
     /// Versions are compared as by their numbers: 6.10 is newer than 6.9.
     private var newest: UnifiedKernel? {
