@@ -28,7 +28,7 @@ let fuzzers: [Target] =
             dependencies: [
                 "CFuzzer", "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "Codecs",
                 "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "ObjectStore", "Repository", "Imaging",
-                "SystemAccess", "BootRepair", "Appliance", "TestSupport", system,
+                "SystemAccess", "BootFiles", "BootRepair", "Appliance", "TestSupport", system,
             ], path: "Tests/Fuzz/Fuzz", swiftSettings: common),
     ]
 
@@ -97,12 +97,15 @@ let package = Package(
                 "ImageFiles", "NBD", "ObjectStore", "Repository", "FilesystemResize", system,
             ], swiftSettings: common),
         .target(
+            name: "BootFiles", dependencies: ["ByteParsing", "DiskModel", "Codecs"], swiftSettings: hostile),
+        .target(
             name: "SystemAccess", dependencies: ["ByteParsing", "DiskModel", "LinuxSystem", system],
             swiftSettings: common),
         .target(
             name: "BootRepair",
             dependencies: [
-                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "SystemAccess", system,
+                "ByteParsing", "DiskModel", "LinuxSystem", "Filesystems", "DiskEditing", "BootFiles", "SystemAccess",
+                system,
             ], swiftSettings: common),
         .target(
             name: "Appliance",
@@ -186,11 +189,15 @@ let package = Package(
         .testTarget(
             name: "FilesystemResizeTests",
             dependencies: ["FilesystemResize", "TestSupport", "DiskModel", "LinuxSystem", system]),
+        .testTarget(
+            name: "BootFilesTests",
+            dependencies: ["BootFiles", "ByteParsing", "DiskModel", "LinuxSystem", "TestSupport", system]),
         .testTarget(name: "SystemAccessTests", dependencies: ["SystemAccess", "DiskModel", "LinuxSystem"]),
         .testTarget(
             name: "BootRepairTests",
             dependencies: [
-                "BootRepair", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem", system,
+                "BootRepair", "BootFiles", "SystemAccess", "TestSupport", "ByteParsing", "DiskModel", "LinuxSystem",
+                system,
             ],
             exclude: ["hostile.c"]),
         .testTarget(
@@ -206,8 +213,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems", "ImageModel",
-                "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository", "Imaging",
+                "BootFiles", "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems",
+                "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository", "Imaging",
                 "LinuxSystem", "SystemAccess", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers

@@ -15,7 +15,7 @@ struct BootRepairExecutor {
     init(plan: BootRepairPlan, disk: BlockDevice) {
         self.plan = plan
         self.disk = disk
-        outcome = BootRepairOutcome(warnings: plan.warnings)
+        outcome = BootRepairOutcome()
         pending = plan.pendingReason.map { [$0] } ?? []
     }
 

@@ -12,15 +12,19 @@ package struct BootRepairOptions: Sendable {
     /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
     /// rewritten.
     package var capturedDiskName: String?
+    /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs
+    /// this, in the recovery environment; else any machine.
+    package var machine: MachineRecord?
 
     /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
-        capturedDiskName: String? = nil
+        capturedDiskName: String? = nil, machine: MachineRecord? = nil
     ) {
         self.touchNVRAM = touchNVRAM
-        self.firmware = firmware ?? .current
+        self.firmware = firmware ?? machine?.firmware ?? .current
         self.inRecoveryEnvironment = inRecoveryEnvironment ?? SystemFacts.isRecoveryEnvironment
         self.capturedDiskName = capturedDiskName
+        self.machine = machine
     }
 }

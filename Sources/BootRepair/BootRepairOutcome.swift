@@ -4,7 +4,7 @@
 package struct BootRepairOutcome: Codable, Equatable, Sendable {
     /// The changes, a sentence each.
     package var changed: [String]
-    /// Warnings for the user, a sentence each.
+    /// What did not go as planned and leaves nothing to do, a sentence each. The findings are in the plan.
     package var warnings: [String]
     /// The remaining work and how to do it; `nil` if there is none.
     package var pending: String?

@@ -40,10 +40,10 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     package var mounts: [MountPoint]
     /// The steps, in order.
     package var steps: [BootRepairStep]
-    /// Findings that need no change, a sentence each.
+    /// What needs no change, a sentence each.
     package var alreadyRight: [String]
-    /// Warnings for the user, a sentence each.
-    package var warnings: [String]
+    /// What is wrong, or to be known, in the order of a start.
+    package var findings: [Finding]
     /// The needed work that cannot be done here, and how to do it; `nil` if there is none.
     package var pendingReason: String?
 
@@ -51,7 +51,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     private enum CodingKeys: String, CodingKey {
         case disk, diskGUID, diskSignature, volumes, firmware, systemName
         case configurationFolder = "grubFolder"
-        case mounts, steps, alreadyRight, warnings, pendingReason
+        case mounts, steps, alreadyRight, findings, pendingReason
     }
 
     /// Describes a plan.
@@ -59,7 +59,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         disk: DiskIdentity, diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [],
         firmware: Firmware,
         systemName: String? = nil, configurationFolder: String = "/boot/grub", mounts: [MountPoint] = [],
-        steps: [BootRepairStep] = [], alreadyRight: [String] = [], warnings: [String] = [], pendingReason: String? = nil
+        steps: [BootRepairStep] = [], alreadyRight: [String] = [], findings: [Finding] = [], pendingReason: String? = nil
     ) {
         self.disk = disk
         self.diskGUID = diskGUID
@@ -71,7 +71,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         self.mounts = mounts
         self.steps = steps
         self.alreadyRight = alreadyRight
-        self.warnings = warnings
+        self.findings = findings
         self.pendingReason = pendingReason
     }
 
@@ -86,7 +86,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         for (index, step) in steps.enumerated() { lines.append("  \(index + 1). \(step)") }
         if steps.isEmpty { lines.append("  nothing to do") }
         lines += alreadyRight.map { "  right as it is: \($0)" }
-        lines += warnings.map { "  warning: \($0)" }
+        lines += findings.flatMap(\.lines).map { "  \($0)" }
         if let pendingReason { lines.append("  pending: \(pendingReason)") }
         return lines
     }

@@ -5,32 +5,49 @@ import SystemAccess
 extension BootRepairPlanner {
     /// Plans `\EFI\BOOT\BOOTX64.EFI`.
     mutating func planFallback(_ loader: PlannedLoader?) {
-        guard let esp = survey.esp, esp.problem == nil else { return }
+        guard let esp = survey.esp else { return }
+        if let problem = esp.problem {
+            draft.fail(
+                .espUnreadable, "the EFI system partition could not be read",
+                at: Finding.Evidence(partition: esp.partition), BootObstacle(problem), matters: target.isAtHand(.uefi))
+            return
+        }
         switch esp.fallback {
         case .foreign(let owner):
-            draft.warnings.append(
-                "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner): it is kept"
-                    + (loader == nil ? "" : ". Firmware starts \(loader?.path ?? "") by an entry in its NVRAM only"))
+            draft.find(
+                .fallbackForeign, "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner)",
+                at: fallbackEvidence,
+                unfixed: "it is kept"
+                    + (loader.map { ". Firmware starts \($0.path) by an entry in its NVRAM only" } ?? ""))
         case .copy(let path):
             // A copy of a loader that a step replaces would be outdated.
             guard let loader, loader.isNew, path.lowercased().hasPrefix("\\efi\\\(loader.folder.lowercased())\\") else {
                 draft.alreadyRight.append("the fallback loader \(ESPSurvey.fallbackPath) is a copy of \(path)")
                 return
             }
-            makeFallback(loader, replacing: true)
+            guard let obstacle = target.obstacleToESP else {
+                draft.steps.append(.makeFallback(loader, replacing: true))
+                return
+            }
+            draft.fail(
+                .fallbackMissing, "the fallback loader \(ESPSurvey.fallbackPath) is a copy of an older \(path)",
+                at: fallbackEvidence, obstacle, matters: target.matters(.uefi))
         case .none:
-            if let loader { makeFallback(loader, replacing: false) }
+            guard let loader else { return }
+            let sentence = "there is no fallback loader \(ESPSurvey.fallbackPath)"
+            if let obstacle = target.obstacleToESP {
+                draft.fail(
+                    .fallbackMissing, sentence, at: fallbackEvidence, obstacle, matters: target.matters(.uefi))
+            } else {
+                draft.find(
+                    .fallbackMissing, sentence, at: fallbackEvidence,
+                    fixedBy: [.makeFallback(loader, replacing: false)])
+            }
         }
     }
 
-    private mutating func makeFallback(_ loader: PlannedLoader, replacing: Bool) {
-        if let obstacle = target.obstacleToESP {
-            draft.fail(
-                "there is no fallback loader \(ESPSurvey.fallbackPath), and it cannot be made: \(obstacle.reason)",
-                obstacle, matters: target.matters(.uefi))
-            return
-        }
-        draft.steps.append(.makeFallback(loader, replacing: replacing))
+    private var fallbackEvidence: Finding.Evidence {
+        Finding.Evidence(partition: survey.esp?.partition, file: ESPSurvey.fallbackPath)
     }
 
     /// Plans the firmware's boot entry: only in the recovery environment, as that runs on the machine that will boot
@@ -52,12 +69,17 @@ extension BootRepairPlanner {
             return
         }
         guard let nvram = survey.nvram, nvram.problem == nil else {
-            let sentence = "no firmware boot entry was made: \(survey.nvram?.problem ?? "the entries cannot be read")"
+            let sentence =
+                "the firmware's boot entries cannot be read or changed"
+                + (survey.nvram?.problem.map { " (\($0))" } ?? "")
             if isForeign {
-                draft.pending.append(
-                    "\(sentence), and the fallback loader is not this system's: add an entry in the firmware's setup")
+                draft.fail(
+                    .entriesUnreadable, "\(sentence), and the fallback loader is not this system's",
+                    BootObstacle("add an entry in the firmware's setup"), matters: true)
             } else {
-                draft.warnings.append("\(sentence). The machine starts by the fallback loader")
+                draft.find(
+                    .entriesUnreadable, sentence, severity: .note,
+                    unfixed: "the machine starts by the fallback loader")
             }
             return
         }
@@ -65,17 +87,26 @@ extension BootRepairPlanner {
             guard entry.label == loader.folder, entry.path?.lowercased() == loader.path.lowercased(),
                 let guid = entry.partitionGUID, guid != volume.guid, !nvram.attachedPartitions.contains(guid)
             else { continue }
-            draft.steps.append(.remove(entry, of: guid))
+            draft.find(
+                .entryStale,
+                "the firmware's boot entry \(entry.number) \"\(entry.label)\" points to a partition that is on no "
+                    + "disk here", fixedBy: [.remove(entry, of: guid)])
         }
         if let entry = nvram.entry(for: loader.path, on: volume.guid) {
             if nvram.bootOrder.contains(entry.number), entry.isActive {
                 draft.alreadyRight.append(
                     "the firmware's boot entry \(entry.number) \"\(entry.label)\" starts \(loader.path)")
             } else {
-                draft.steps.append(.putFirst(entry))
+                draft.find(
+                    .entryNotFirst,
+                    "the firmware's boot entry \(entry.number) \"\(entry.label)\" is inactive or not in the boot "
+                        + "order", fixedBy: [.putFirst(entry)])
             }
         } else {
-            draft.steps.append(.addEntry(for: loader, on: volume, isNeeded: isForeign))
+            draft.find(
+                .entryMissing, "the firmware has no boot entry for \(loader.path)",
+                severity: isForeign ? .stops : nil,
+                fixedBy: [.addEntry(for: loader, on: volume, isNeeded: isForeign)])
         }
     }
 }

@@ -17,35 +17,34 @@ struct BootRepairPlanner {
 
     mutating func plan() -> BootRepairPlan {
         if survey.hasTable {
-            if let problem = survey.systemProblem { draft.warnings.append(problem) }
+            judgeSystem()
             planFstab()
             for loader in BootLoaders.table.rows {
                 draft.append(permitted(loader.plan(for: target, after: draft.steps)))
             }
             planFallback(draft.start)
             planNVRAM(draft.start)
-            checkKernels()
+            judgeFirmware()
+            judgeKernels()
         } else {
-            draft.alreadyRight.append("the disk has no partition table: there is no loader to repair")
+            draft.find(
+                .tableMissing, "the disk has no partition table",
+                unfixed: "there is no loader to repair")
         }
         return BootRepairPlan(
             disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: survey.volumes,
             firmware: survey.firmware, systemName: system?.name,
             configurationFolder: draft.configurationFolder ?? "/boot/grub", mounts: mounts(),
             steps: BootVerb.Stage.allCases.flatMap { stage in draft.steps.filter { $0.verb.stage == stage } },
-            alreadyRight: draft.alreadyRight, warnings: draft.warnings, pendingReason: pendingText())
+            alreadyRight: draft.alreadyRight, findings: FindingCode.inOrder(draft.findings) { $0.stage },
+            pendingReason: pendingText())
     }
 
-    /// A loader's plan without the steps that break a rule, each with a warning.
+    /// A loader's plan without the steps that break a rule; the findings that they would repair say so.
     private func permitted(_ plan: LoaderPlan) -> LoaderPlan {
         var permitted = plan
-        permitted.steps = []
         for step in plan.steps {
-            if let reason = refusal(of: step.verb) {
-                permitted.warnings.append("left out: \(step): \(reason)")
-            } else {
-                permitted.steps.append(step)
-            }
+            if let reason = refusal(of: step.verb) { permitted.leaveOut(step, because: reason) }
         }
         return permitted
     }
@@ -73,8 +72,9 @@ struct BootRepairPlanner {
     }
 
     private func pendingText() -> String? {
-        guard !draft.pending.isEmpty else { return nil }
-        let reasons = draft.pending.joined(separator: ". ")
+        let pending = draft.findings.compactMap(\.pending)
+        guard !pending.isEmpty else { return nil }
+        let reasons = pending.joined(separator: ". ")
         guard draft.mediumHelps, !options.inRecoveryEnvironment else { return reasons }
         return reasons + ". Start the machine from the Reforge medium and run `reforge boot-repair DISK` there"
     }
@@ -90,50 +90,5 @@ struct BootRepairPlanner {
             mounts.append(.init(partition: esp.partition, path: mounts.isEmpty ? "/" : target.espMountPoint))
         }
         return mounts
-    }
-
-    // MARK: the system's files
-
-    private mutating func planFstab() {
-        guard let system else { return }
-        var changes: [FstabChange] = []
-        for entry in system.fstab {
-            switch entry.resolution {
-            case .moved(let number):
-                guard let uuid = survey.volume(number)?.uuid else { continue }
-                changes.append(
-                    FstabChange(line: entry.line, from: entry.device, to: "UUID=\(uuid)", mountPoint: entry.mountPoint))
-            case .elsewhere where !entry.isOptional:
-                draft.warnings.append(
-                    "/etc/fstab: \(entry.mountPoint) is on \(entry.device), which is not on this disk: not changed. "
-                        + "If that disk is missing, the system waits for it and starts in emergency mode")
-            default: break
-            }
-        }
-        if !changes.isEmpty {
-            draft.steps.append(.fixFstab(changes))
-        } else if system.fstab.contains(where: { $0.partition != nil }) {
-            draft.alreadyRight.append("/etc/fstab names this disk's partitions by identifiers that a restore keeps")
-        }
-    }
-
-    private mutating func checkKernels() {
-        guard let system else { return }
-        if system.kernels.isEmpty {
-            draft.warnings.append("there is no kernel in /boot of \(system.name)")
-        }
-        for kernel in system.kernels where kernel.initramfs == nil {
-            draft.warnings.append("\(kernel.name) has no initramfs: it may not find its disk on other hardware")
-        }
-        for place in draft.lostResume + system.lostResume.filter({ !draft.lostResume.contains($0) }) {
-            draft.warnings.append(
-                "\(system.name) resumes from hibernation on \(place), which is not on this disk by that name: it may wait for "
-                    + "it at each start")
-        }
-        if system.initramfsIsForOneMachine {
-            draft.warnings.append(
-                "the initramfs of \(system.name) holds only the drivers of the machine that it was made on; on other "
-                    + "hardware, start its rescue entry and rebuild the initramfs")
-        }
     }
 }

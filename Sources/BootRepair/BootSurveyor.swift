@@ -55,7 +55,7 @@ struct BootSurveyor {
         _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ log: (String) -> Void
     ) throws(BootRepairError) {
         var found: [Found] = []
-        var problems: [String] = []
+        var problems: [Finding] = []
         let candidates = survey.volumes.filter(\.mayHoldSystem)
         for volume in candidates {
             log("looking into \(volume.place) (\(volume.kindName))")
@@ -63,17 +63,24 @@ struct BootSurveyor {
                 if let one = try look(into: volume, &survey, esp, &problems) { found.append(one) }
             } catch {
                 guard case .system(let call) = error else { throw error }
-                problems.append("\(volume.place) could not be read: \(call)")
+                problems.append(
+                    Finding(
+                        .systemUnread, "\(volume.place) could not be read: \(call)",
+                        at: .init(partition: volume.number), fix: .none("")))
             }
         }
         let chosen = found.first { $0.system.mountPoint(ofPartition: $0.system.rootPartition) == "/" } ?? found.first
         if found.count > 1, let chosen {
             let others = found.filter { $0.system.rootPartition != chosen.system.rootPartition }
                 .map { "\($0.system.name) on \(survey.volume($0.system.rootPartition)?.place ?? "")" }
-            problems.append("there are other systems, which were not repaired: \(others.joined(separator: ", "))")
+            problems.append(
+                Finding(
+                    .otherSystems,
+                    "there are other systems, which are not judged or repaired: \(others.joined(separator: ", "))",
+                    fix: .none("")))
         }
         if found.isEmpty { problems.append(Self.noSystem(on: survey.volumes)) }
-        survey.systemProblem = problems.isEmpty ? nil : problems.joined(separator: "; ")
+        survey.systemFindings = problems
         survey.system = chosen?.system
         if let chosen {
             survey.findings = chosen.findings
@@ -85,22 +92,25 @@ struct BootSurveyor {
                 survey.disk.kernelName == nil
                 ? "the disk is a file" : "this kernel shows no partitions of \(survey.disk.path)"
         } else if survey.access == .none, !candidates.isEmpty {
-            survey.accessProblem = problems.first
+            survey.accessProblem = problems.first?.sentence
         }
     }
 
-    private static func noSystem(on volumes: [BootVolume]) -> String {
+    private static func noSystem(on volumes: [BootVolume]) -> Finding {
         let closed = volumes.filter { [.luks, .raid].contains($0.kind) }
-        guard !closed.isEmpty else { return "no installed Linux system was found" }
+        guard !closed.isEmpty else {
+            return Finding(.systemMissing, "no installed Linux system was found", fix: .none(""))
+        }
         let names = closed.map { "\($0.place) (\($0.kindName))" }.joined(separator: ", ")
-        return
-            "no installed Linux system was found, and \(names) cannot be read: the references to the disk in such a "
-            + "system (fstab, crypttab, grub.cfg) were not checked"
+        return Finding(
+            .systemMissing, "no installed Linux system was found, and \(names) cannot be read",
+            fix: .none(
+                "the references to the disk in such a system (fstab, crypttab, grub.cfg) were not checked"))
     }
 
     /// Mounts a volume, and surveys the system on it; `nil` if there is none.
     private func look(
-        into volume: BootVolume, _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ problems: inout [String]
+        into volume: BootVolume, _ survey: inout SystemBootSurvey, _ esp: ESPContents?, _ problems: inout [Finding]
     ) throws(BootRepairError) -> Found? {
         let mounted: (tree: SystemTree, system: InstalledSystem)?
         do throws(SystemCallError) { mounted = try mount(volume, &survey, &problems) } catch { throw .system(error) }
@@ -111,7 +121,7 @@ struct BootSurveyor {
 
     /// If the tree is not returned, its deinitialization unmounts it.
     private func mount(
-        _ volume: BootVolume, _ survey: inout SystemBootSurvey, _ problems: inout [String]
+        _ volume: BootVolume, _ survey: inout SystemBootSurvey, _ problems: inout [Finding]
     ) throws(SystemCallError) -> (tree: SystemTree, system: InstalledSystem)? {
         var subvolume: String?
         if volume.kindName == "btrfs" {
@@ -120,8 +130,11 @@ struct BootSurveyor {
                 if !roots.isEmpty {
                     let names = roots.map { $0.path.isEmpty ? "/" : $0.path }.joined(separator: ", ")
                     problems.append(
-                        "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
-                            + "is started: none was repaired")
+                        Finding(
+                            .systemUnread,
+                            "of several subvolumes with a system on \(volume.place) (\(names)) it is not clear which "
+                                + "is started", at: .init(partition: volume.number),
+                            fix: .none("none is judged or repaired")))
                 }
                 return nil
             }

@@ -26,8 +26,9 @@ enum FirmwareEntries {
         return survey
     }
 
-    /// The kernel exposes the variables in efivarfs; nothing mounts it automatically.
-    private static func mountVariables() {
+    /// The kernel exposes the variables in efivarfs; in the recovery environment, nothing mounts it automatically.
+    static func mountVariables() {
+        guard SystemFacts.isRecoveryEnvironment else { return }
         let place = FilePath("/sys/firmware/efi/efivars")
         guard Files.exists(place), Files.names(in: place).isEmpty else { return }
         try? Mount.permanent("efivarfs", on: place, type: "efivarfs")

@@ -43,11 +43,11 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var esp: ESPSurvey?
     /// The system installed on it.
     package var system: InstalledSystem?
-    /// The reason no system could be read, or that there are several, as a sentence.
-    package var systemProblem: String?
+    /// Why no system could be read, or that there are several.
+    package var systemFindings: [Finding]
     /// The firmware's boot entries; `nil` if they must not be changed.
     package var nvram: NVRAMSurvey?
-    /// The findings of the loaders.
+    /// What the loaders' surveys saw.
     package var findings: BootFindings
 
     /// Describes how a disk boots.
@@ -57,7 +57,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         volumes: [BootVolume] = [], firmware: Firmware,
         access: Access, accessProblem: String? = nil,
         kernelMountsFAT: Bool = true, esp: ESPSurvey? = nil, system: InstalledSystem? = nil,
-        systemProblem: String? = nil, nvram: NVRAMSurvey? = nil,
+        systemFindings: [Finding] = [], nvram: NVRAMSurvey? = nil,
         findings: BootFindings = BootFindings()
     ) {
         self.disk = disk
@@ -74,7 +74,7 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
         self.kernelMountsFAT = kernelMountsFAT
         self.esp = esp
         self.system = system
-        self.systemProblem = systemProblem
+        self.systemFindings = systemFindings
         self.nvram = nvram
         self.findings = findings
     }

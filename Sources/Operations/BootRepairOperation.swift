@@ -12,10 +12,12 @@ import SystemPackage
 
 /// The result of a boot repair, or of its dry run.
 package struct BootRepairReport: Encodable {
-    package let schema = 1
+    package let schema = 2
     package var dryRun: Bool
+    /// Its findings are those before the steps.
     package var plan: BootRepairPlan
     package var changed: [String]
+    /// What did not go as planned and leaves nothing to do.
     package var warnings: [String]
     package var pending: String?
 }
@@ -48,11 +50,11 @@ package final class BootRepairOperation {
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
             try opened.claimTarget()
         }
-        let options = BootRepairOptions(touchNVRAM: job.changesNVRAM)
+        let options = BootRepairOptions.here(touchNVRAM: job.changesNVRAM)
         let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
         if job.dryRun {
             return BootRepairReport(
-                dryRun: true, plan: plan, changed: [], warnings: plan.warnings, pending: plan.pendingReason)
+                dryRun: true, plan: plan, changed: [], warnings: [], pending: plan.pendingReason)
         }
         events.take(.planned(PlanText([plan.description])))
         let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }

@@ -43,11 +43,12 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            let options = BootRepairOptions(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            let options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
             let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
-            report.bootRepair = .init(changed: outcome.changed, pending: outcome.pending)
+            report.bootRepair = .init(
+                findings: plan.findings, changed: outcome.changed, pending: outcome.pending)
             report.warnings += outcome.warnings
             if let pending = outcome.pending { report.incomplete.append("boot repair: \(pending)") }
         } catch {

@@ -16,6 +16,8 @@ import SystemPackage
 package struct RestoreReport: Encodable {
     /// The result of boot repair.
     package struct Repair: Encodable {
+        /// Before its steps.
+        package var findings: [Finding]
         package var changed: [String]
         package var pending: String?
     }

@@ -18,8 +18,9 @@ struct BootRepairCommand: MountingCommand {
               reforge boot-repair /dev/sda --dry-run
               reforge boot-repair /dev/sda
 
-            JSON fields: schema (1), dryRun, plan {steps, alreadyRight, warnings, pendingReason, …}, changed, \
-            warnings, pending.
+            JSON fields: schema (2), dryRun, plan {steps, alreadyRight, findings, pendingReason, …}, changed, \
+            warnings, pending. A finding: code, stage, severity (stops, may-stop, note), sentence, evidence, \
+            fix {steps | pending | reason}.
             """)
 
     @Argument(help: "The disk: a block device or a raw image file.") var disk: String
@@ -50,6 +51,7 @@ struct BootRepairPresenter {
             } else if job.dryRun {
                 try Console.result(report.plan.description)
             } else {
+                for line in report.plan.findings.filter(\.isOpen).flatMap(\.lines) { Console.message(line) }
                 for warning in report.warnings { Console.message("warning: \(warning)") }
                 for change in report.changed { try Console.result(change) }
                 if let pending = report.pending { Console.message("not finished: \(pending)") }

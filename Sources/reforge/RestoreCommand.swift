@@ -29,7 +29,7 @@ struct RestoreCommand: MountingCommand {
             wishes}, items [{number, name, type, filesystem, label, from, to, usedByteCount, action, volumes [{name, \
             filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
             shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
-            resumedFrom, bootRepair {changed, pending}, warnings, incomplete, damage, lost [{partition, captured, \
+            resumedFrom, bootRepair {findings, changed, pending}, warnings, incomplete, damage, lost [{partition, captured, \
             target}], lostFiles [{partition, files, moreFiles, notes}], source (the disk that was cloned: path, kernelName, model, \
             serial, wwn, transport), advice, seconds.
             """)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import Imaging
 import JobModel
@@ -49,6 +50,9 @@ struct RestorePresenter {
             for problem in report.incomplete { Console.message("not finished: \(problem)") }
             for finding in report.damage { Console.message("damage: \(finding)") }
             for line in report.lossLines(job.disk) { Console.message(line) }
+            for finding in report.bootRepair?.findings ?? [] where finding.isOpen {
+                Console.message("boot: \(finding.lines.joined(separator: "; "))")
+            }
             for change in report.bootRepair?.changed ?? [] { Console.message("boot repair: \(change)") }
             try Console.result(
                 "\(job.isDelta ? "wrote the \(ByteText.rounded(report.writtenByteCount)) that differed" : "restored \(ByteText.rounded(report.writtenByteCount))") onto \(job.disk) in "

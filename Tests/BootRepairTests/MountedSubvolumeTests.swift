@@ -79,7 +79,7 @@ struct MountedSubvolumeTests {
             let before = try disk.readBytes(at: 0, count: Int(disk.byteCount))
             let survey = try BootRepair.survey(disk: disk, options: Self.options)
             #expect(try disk.readBytes(at: 0, count: Int(disk.byteCount)) == before, "a survey only reads")
-            let system = try #require(survey.system, "\(survey.systemProblem ?? "")")
+            let system = try #require(survey.system, "\(survey.systemFindings)")
             #expect(system.name == "@")
             #expect(system.rootSubvolume == "@")
             #expect(survey.grub?.path == "/@boot/grub", "as GRUB sees it, from the top level")
@@ -112,7 +112,7 @@ struct MountedSubvolumeTests {
             let disk = try BlockDevice(opening: image)
             let survey = try BootRepair.survey(disk: disk, options: Self.options)
             #expect(survey.system == nil)
-            #expect(survey.systemProblem?.contains("@-one, @-two") == true, "\(survey.systemProblem ?? "")")
+            #expect(survey.systemFindings.contains { $0.sentence.contains("@-one, @-two") }, "\(survey.systemFindings)")
             #expect(BootRepair.plan(survey, options: Self.options).steps.isEmpty)
             #expect(MountedSystemTests.leftovers(image).isEmpty)
         }

@@ -41,7 +41,7 @@ import Testing
         let plan = BootRepair.plan(Fixture.survey(firmware), options: Fixture.medium(firmware))
         #expect(plan.isEmpty)
         #expect(plan.mounts.isEmpty)
-        #expect(plan.warnings.isEmpty)
+        #expect(plan.findings.isEmpty)
         #expect(plan.lines.contains("  nothing to do"))
     }
 
@@ -50,7 +50,7 @@ import Testing
         survey.tableKind = .none
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.isEmpty)
-        #expect(plan.alreadyRight == ["the disk has no partition table: there is no loader to repair"])
+        #expect(plan.findings.map(\.code) == ["table-missing"])
     }
 
     // MARK: BIOS
@@ -86,7 +86,7 @@ import Testing
         #expect(plan.mounts.isEmpty)
         // It needs no system either.
         survey.system = nil
-        survey.systemProblem = "nothing could be mounted"
+        survey.systemFindings = [Finding(.systemUnread, "nothing could be mounted", fix: .none(""))]
         let bare = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(bare.steps.map { grub($0) } == [.writeBIOSBoot(own)])
     }
@@ -169,7 +169,7 @@ import Testing
     @Test func foreignBootCodeAndLargeSectors() {
         var survey = Fixture.survey(.bios)
         survey.bios = GrubBIOSFinding(chain: .foreign, bootCode: .other)
-        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).warnings.count == 1)
+        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).findings.map(\.code) == ["boot-code-foreign"])
         survey = Fixture.survey(.bios)
         survey.sectorSize = 4096
         #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).pendingReason?.contains("4096") == true)
@@ -241,13 +241,13 @@ import Testing
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(plan.steps.isEmpty)
-        #expect(plan.warnings.first?.contains("belongs to Windows Boot Manager: it is kept") == true)
+        #expect(plan.findings.first { $0.code == "fallback-foreign" }?.sentence.contains("Windows Boot Manager") == true)
         // Then only the firmware's entry starts the disk.
         survey.nvram = NVRAMSurvey(problem: "EFI variables are not supported on this system.")
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).pendingReason != nil)
         survey.esp?.fallback = .copy(of: Fixture.loader.path)
         let warned = BootRepair.plan(survey, options: Fixture.medium(.uefi))
-        #expect(warned.pendingReason == nil && warned.warnings.count == 1)
+        #expect(warned.pendingReason == nil && warned.findings.map(\.code) == ["firmware-entries-unreadable"])
     }
 
     @Test func firmwareEntries() {
@@ -345,7 +345,7 @@ import Testing
         var survey = Fixture.survey(.uefi)
         survey.nvram = nil
         let plan = BootRepair.plan(survey, options: Fixture.workstation(.uefi))
-        #expect(plan.isEmpty && plan.warnings.isEmpty)
+        #expect(plan.isEmpty && plan.findings.isEmpty)
     }
 
     @Test func configurationThatCannotBeWrittenHere() {
@@ -381,7 +381,8 @@ import Testing
                     FstabChange(line: 1, from: "/dev/sda4", to: "UUID=\(Fixture.swapUUID)", mountPoint: "none"),
                 ])
             ])
-        #expect(plan.warnings.count == 1 && plan.warnings[0].contains("/dev/sdb1"))
+        #expect(plan.findings.map(\.code) == ["fstab-device-name", "fstab-elsewhere"])
+        #expect(plan.findings.last?.sentence.contains("/dev/sdb1") == true)
         #expect(plan.mounts == [.init(partition: 3, path: "/")])
     }
 
@@ -390,9 +391,10 @@ import Testing
         survey.system?.kernels = [.init(name: "vmlinuz-1", initramfs: nil)]
         survey.system?.initramfsIsForOneMachine = true
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
-        #expect(plan.warnings.count == 2)
+        #expect(plan.findings.map(\.code) == ["initramfs-missing", "initramfs-one-machine"])
         survey.system?.kernels = []
         survey.system?.lostResume = ["/dev/sda4"]
-        #expect(BootRepair.plan(survey, options: Fixture.medium(.bios)).warnings.count == 3)
+        let found = BootRepair.plan(survey, options: Fixture.medium(.bios)).findings.map(\.code)
+        #expect(found == ["kernel-missing", "initramfs-one-machine", "resume-lost"])
     }
 }

@@ -81,7 +81,7 @@ struct ToyLoaderTests {
         #expect(plan.steps.map(\.description) == ["point the toy to its root", "copy the toy's menu"])
         #expect(plan.steps.allSatisfy { $0.loader == "toy" })
         #expect(plan.mounts == [.init(partition: 3, path: "/")])
-        #expect(plan.warnings.isEmpty)
+        #expect(plan.findings.isEmpty)
     }
 
     @Test func findingsAreWrittenAndReadByTheirRows() throws {
@@ -103,7 +103,7 @@ struct ToyLoaderTests {
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")
         let plan = BootRepair.plan(survey, options: Fixture.workstation())
         #expect(plan.steps.map(\.description) == ["point the toy to its root", "copy the toy's menu"])
-        let refused = plan.warnings.filter { $0.hasPrefix("left out: ") }
+        let refused = plan.findings.filter { $0.code == "step-refused" }.map { $0.lines.joined() }
         #expect(refused.count == 2, "\(plan)")
         #expect(refused.first?.contains("from the medium only") == true)
         #expect(refused.last?.contains("belongs to Windows Boot Manager") == true)

@@ -13,6 +13,8 @@ package protocol BootLoader: Sendable {
     var programs: [String] { get }
     /// The names of its configuration files that may be beside a loader on the EFI system partition.
     var configurations: [String] { get }
+    /// The codes of its findings, with their entries in docs/boot.md. Declared in the row's own file.
+    var codes: [FindingCode] { get }
 
     /// Looks for itself on the disk and in the installed system. Nothing is written, and no program of the system runs.
     /// - Returns: `nil` if there is nothing to report.
@@ -39,6 +41,7 @@ package protocol BootLoader: Sendable {
 extension BootLoader {
     package var programs: [String] { [] }
     package var configurations: [String] { [] }
+    package var codes: [FindingCode] { [] }
     package func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {
         ConfigurationVerdict(problems: configuration == nil ? ["there is none"] : [])
     }

@@ -15,8 +15,11 @@ package struct BootTarget: Sendable {
     /// Whether this machine boots by that firmware.
     package func isAtHand(_ firmware: Firmware) -> Bool { survey.firmware == firmware }
 
-    /// Whether the disk must start by that firmware: on a workstation, the disk may be for any machine.
-    package func matters(_ firmware: Firmware) -> Bool { isAtHand(firmware) || !options.inRecoveryEnvironment }
+    /// Whether the machine is known that the disk is for: on a workstation, it may be for any.
+    package var machineIsKnown: Bool { options.inRecoveryEnvironment || options.machine != nil }
+
+    /// Whether the disk must start by that firmware.
+    package func matters(_ firmware: Firmware) -> Bool { isAtHand(firmware) || !machineIsKnown }
 
     /// The mount point of the EFI system partition in the system.
     package var espMountPoint: String {

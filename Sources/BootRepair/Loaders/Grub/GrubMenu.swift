@@ -6,6 +6,7 @@ import SystemAccess
 struct GrubMenu: BootLoader {
     let name = "grub-menu"
     let programs = ["grub-install", "grub2-install"]
+    let codes: [FindingCode] = [.grubMenuWrong]
 
     /// The folder of the menu.
     static func folder(in system: borrowing AnchoredFolder) -> String {
@@ -43,9 +44,11 @@ struct GrubMenu: BootLoader {
 
     func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
         var plan = LoaderPlan()
-        guard let grub = target.grub else { return plan }
+        guard let grub = target.grub, let system = target.system else { return plan }
         plan.configurationFolder = grub.folder
-        plan.lostResume = grub.lostResume
+        for place in grub.lostResume {
+            plan.loseResume(of: place, system, at: .file("\(grub.folder)/grub.cfg"))
+        }
         let isInstalled = steps.contains(where: \.installsGrub)
         guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
         let path = "\(grub.folder)/grub.cfg"
@@ -55,12 +58,18 @@ struct GrubMenu: BootLoader {
             return plan
         }
         let obstacle = grub.update == nil ? BootObstacle("it has no update-grub") : target.obstacleToPrograms
-        if obstacle == nil, let command = grub.update {
-            plan.steps.append(.updateGrub(command, folder: grub.folder, by: name))
+        let sentence = "\(path) does not start this system: \(problems.joined(separator: "; "))"
+        if let command = grub.update, obstacle == nil {
+            let step = BootRepairStep.updateGrub(command, folder: grub.folder, by: name)
+            if problems.isEmpty {
+                plan.steps.append(step)
+            } else {
+                plan.find(.grubMenuWrong, sentence, at: .file(path), fixedBy: [step])
+            }
         } else if !problems.isEmpty {
             plan.fail(
-                "\(path) needs to be rewritten (\(problems.joined(separator: "; "))), but \(obstacle?.reason ?? "")",
-                obstacle, matters: true)
+                .grubMenuWrong, sentence, at: .file(path), obstacle ?? BootObstacle("it has no update-grub"),
+                matters: true)
         }
         return plan
     }
@@ -74,4 +83,11 @@ struct GrubMenu: BootLoader {
                 ConfigurationVerdict.OtherSystem(title: $0.title, place: "\($0.place)")
             })
     }
+}
+
+extension FindingCode {
+    static let grubMenuWrong = FindingCode(
+        "grub-menu-wrong", .configuration, .stops,
+        "grub.cfg is missing, or starts no kernel with this system's root on this disk",
+        fix: "Boot repair runs the system's `update-grub`")
 }

@@ -7,6 +7,9 @@ import SystemPackage
 /// GRUB started by a BIOS: boot code in block 0, which loads core.img, which finds /boot/grub.
 struct GrubBIOS: BootLoader {
     let name = "grub-bios"
+    let codes: [FindingCode] = [
+        .bootCodeForeign, .grubBootCodeMissing, .grubCoreMisdirected, .grubCoreMissing, .grubSectorSize,
+    ]
 
     /// GRUB's files for BIOS on the medium, or on this workstation.
     static let ownFolder = "/usr/lib/grub/i386-pc"
@@ -54,4 +57,23 @@ struct GrubBIOS: BootLoader {
             return "the BIOS boot chain could not be read back: \(error)"
         }
     }
+}
+
+extension FindingCode {
+    static let bootCodeForeign = FindingCode(
+        "boot-code-foreign", .bootCode, .note, "The boot code in block 0 is none that Reforge knows",
+        fix: "It is kept, and not judged")
+    static let grubBootCodeMissing = FindingCode(
+        "grub-boot-code-missing", .bootCode, .stops, "GRUB's core.img is on the disk, but block 0 holds no boot code",
+        fix: "Boot repair runs the system's `grub-install`, or writes GRUB's boot code")
+    static let grubCoreMisdirected = FindingCode(
+        "grub-core-misdirected", .bootCode, .stops,
+        "GRUB's boot code, or the block list of its core.img, points to the wrong sector",
+        fix: "Boot repair runs the system's `grub-install`, or corrects the sector numbers")
+    static let grubCoreMissing = FindingCode(
+        "grub-core-missing", .bootCode, .stops, "GRUB's core.img is missing or damaged",
+        fix: "Boot repair runs the system's `grub-install`, or writes a core.img")
+    static let grubSectorSize = FindingCode(
+        "grub-sector-size", .bootCode, .stops, "GRUB does not start from disks with large sectors by BIOS",
+        fix: "Switch the machine's firmware to UEFI, or use a disk with sectors of 512 bytes")
 }

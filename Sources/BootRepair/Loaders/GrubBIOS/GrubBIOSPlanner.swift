@@ -17,26 +17,25 @@ struct GrubBIOSPlanner {
         let isAtHand = target.isAtHand(.bios)
         switch bios.chain {
         case .foreign:
-            if isAtHand { plan.warnings.append("the boot code in block 0 is not GRUB's: it is not changed") }
-            return
-        case .absent:
-            if isAtHand, target.options.inRecoveryEnvironment,
-                target.system != nil || survey.esp?.loaders.isEmpty == false
-            {
-                plan.pending.append(
-                    "this machine was started by BIOS, but the disk has neither boot code nor a BIOS boot partition: "
-                        + "switch the machine's firmware to UEFI")
+            // Whose it is, and whether it works, is not known here.
+            plan.firmware = [.bios]
+            if isAtHand {
+                plan.find(
+                    .bootCodeForeign, "the boot code in block 0 is not GRUB's", at: .disk(0),
+                    unfixed: "it is not changed")
             }
             return
-        case .right, .misdirected, .noBootCode, .noCoreImage: break
+        case .absent: return
+        case .right, .misdirected, .noBootCode, .noCoreImage: plan.firmware = [.bios]
         }
         // A disk with only a partition for core.img was never meant to start by BIOS.
         if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return }
         guard survey.sectorSize == 512 else {
             if isAtHand {
-                plan.pending.append(
-                    "GRUB does not start from disks with sectors of \(survey.sectorSize) bytes by BIOS: switch the "
-                        + "machine's firmware to UEFI")
+                plan.fail(
+                    .grubSectorSize,
+                    "GRUB does not start from disks with sectors of \(survey.sectorSize) bytes by BIOS",
+                    BootObstacle("switch the machine's firmware to UEFI"), matters: true)
             }
             return
         }
@@ -48,8 +47,8 @@ struct GrubBIOSPlanner {
         }
         let obstacle = target.obstacle(toInstallingGrub: "i386-pc")
         if obstacle == nil, let command = grub?.install, let disk = survey.disk.kernelName {
-            plan.steps.append(
-                .runGrubInstall(
+            repair(
+                by: .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,
                     otherwise: isRight ? nil : ownWrite(), by: GrubBIOS().name))
             return
@@ -57,14 +56,37 @@ struct GrubBIOSPlanner {
         if isRight {
             plan.alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
         } else if let write = ownWrite() {
-            plan.steps.append(.writeBIOSBoot(write, by: GrubBIOS().name))
+            repair(by: .writeBIOSBoot(write, by: GrubBIOS().name))
         } else {
+            let obstacle = obstacle ?? BootObstacle("the disk is a file", onlyHere: true)
             plan.fail(
-                "BIOS: \(bios.problem ?? "the boot chain is broken"); the installed system's tools cannot repair it: "
-                    + "\(obstacle?.reason ?? "the disk is a file")",
-                obstacle ?? BootObstacle("the disk is a file", onlyHere: true), matters: target.matters(.bios))
+                code, problem, at: evidence,
+                BootObstacle(
+                    "the installed system's tools cannot repair it: \(obstacle.reason)", onlyHere: obstacle.onlyHere),
+                matters: target.matters(.bios))
         }
     }
+
+    /// Plans the step that repairs what was found. One for a valid chain only makes it match the system's files.
+    private mutating func repair(by step: BootRepairStep) {
+        guard bios.chain != .right else {
+            plan.steps.append(step)
+            return
+        }
+        plan.find(
+            code, problem, severity: target.matters(.bios) ? nil : .note, at: evidence, fixedBy: [step])
+    }
+
+    private var code: FindingCode {
+        switch bios.chain {
+        case .misdirected: .grubCoreMisdirected
+        case .noBootCode: .grubBootCodeMissing
+        case .right, .noCoreImage, .foreign, .absent: .grubCoreMissing
+        }
+    }
+    private var problem: String { "BIOS: \(bios.problem ?? "the boot chain is broken")" }
+    /// The byte offset of core.img; of block 0 where it is unknown.
+    private var evidence: Finding.Evidence { .disk((bios.coreSector ?? 0).multipliedFullWidth(by: 512).low) }
 
     /// The repair of the chain by Reforge's built-in fallback; `nil` if it has none.
     private func ownWrite() -> GrubBIOSWrite? {

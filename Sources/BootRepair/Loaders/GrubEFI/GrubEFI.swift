@@ -5,6 +5,7 @@ import LinuxSystem
 struct GrubEFI: BootLoader {
     let name = "grub-efi"
     let configurations = ["grub.cfg"]
+    let codes: [FindingCode] = [.grubLoaderMissing, .grubLoaderLost]
 
     /// Files beside a loader that its copy needs too, if they exist.
     static func companions(of loader: String) -> [String] {
@@ -31,4 +32,13 @@ struct GrubEFI: BootLoader {
         planner.planLoader()
         return planner.plan
     }
+}
+
+extension FindingCode {
+    static let grubLoaderMissing = FindingCode(
+        "grub-loader-missing", .loader, .stops, "The EFI system partition holds no loader of the installed system",
+        fix: "Boot repair runs the system's `grub-install` for UEFI")
+    static let grubLoaderLost = FindingCode(
+        "grub-loader-lost", .loader, .stops, "GRUB for UEFI looks for a filesystem that is not on the disk",
+        fix: "Boot repair runs the system's `grub-install` for UEFI")
 }

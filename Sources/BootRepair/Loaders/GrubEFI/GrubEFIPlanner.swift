@@ -12,23 +12,12 @@ struct GrubEFIPlanner {
 
     mutating func planLoader() {
         let isAtHand = target.isAtHand(.uefi)
-        guard let esp = target.survey.esp else {
-            if isAtHand, target.options.inRecoveryEnvironment, target.system != nil {
-                plan.pending.append(
-                    "this machine was started by UEFI, but the disk has no EFI system partition: switch the machine's "
-                        + "firmware to legacy BIOS (CSM)")
-            }
-            return
-        }
-        if let problem = esp.problem {
-            plan.fail(
-                "the EFI system partition (partition \(esp.partition)) could not be read: \(problem)", nil,
-                matters: isAtHand)
-            return
-        }
+        // Without one, or one that can be read, the planner of the whole says so.
+        guard let esp = target.survey.esp, esp.problem == nil else { return }
         let loader = esp.loader(forDistribution: target.system?.identifier)
         // An ESP without a loader of this system is not used to start it.
         if loader == nil, !isAtHand { return }
+        plan.firmware = [.uefi]
         let found = loader.flatMap { finding.loader(at: $0.path) }
         let isUsable = loader.map { _ in findsItsFilesystems(found?.searchedUUIDs ?? []) }
         let sentence = "UEFI: \(loader?.path ?? "the loader") exists and finds this disk's filesystems"
@@ -40,15 +29,22 @@ struct GrubEFIPlanner {
         let obstacle = obstacle(toInstallingOver: loader)
         if obstacle == nil, let system = target.system, let grub = target.grub, let command = grub.install {
             let folder = loader?.folder ?? ESPSurvey.folderNames(ofDistribution: system.identifier).first ?? "grub"
-            plan.steps.append(
-                .runGrubInstall(
-                    platform: "x86_64-efi",
-                    // The NVRAM entry is a separate step of the plan: this avoids duplicates.
-                    command: [
-                        command, "--target=x86_64-efi", "--efi-directory=\(target.espMountPoint)",
-                        "--bootloader-id=\(folder)",
-                        "--no-nvram",
-                    ], needsESP: true, again: isUsable == true, by: GrubEFI().name))
+            let step = BootRepairStep.runGrubInstall(
+                platform: "x86_64-efi",
+                // The NVRAM entry is a separate step of the plan: this avoids duplicates.
+                command: [
+                    command, "--target=x86_64-efi", "--efi-directory=\(target.espMountPoint)",
+                    "--bootloader-id=\(folder)",
+                    "--no-nvram",
+                ], needsESP: true, again: isUsable == true, by: GrubEFI().name)
+            if isUsable == true {
+                plan.steps.append(step)
+            } else {
+                let (code, problem) = problem(with: loader)
+                plan.find(
+                    code, problem, severity: target.matters(.uefi) ? nil : .note, at: evidence(loader),
+                    fixedBy: [step])
+            }
             plan.start = start(folder, grub.hasSignedShim ? "shimx64.efi" : "grubx64.efi", isNew: true)
             return
         }
@@ -57,14 +53,25 @@ struct GrubEFIPlanner {
             plan.start = loader.map { start($0.folder, $0.name, isNew: false) }
             return
         }
-        let problem =
-            loader.map { "\($0.path) looks for a filesystem that is not on this disk" }
-            ?? (target.system == nil ? nil : "the EFI system partition holds no loader of this system")
-        if let problem {
-            plan.fail(
-                "UEFI: \(problem); the installed system's tools cannot repair it: \(obstacle?.reason ?? "")", obstacle,
-                matters: target.matters(.uefi))
+        guard loader != nil || target.system != nil else { return }
+        let (code, problem) = problem(with: loader)
+        plan.fail(
+            code, problem, at: evidence(loader),
+            BootObstacle(
+                "the installed system's tools cannot repair it: \(obstacle?.reason ?? "")",
+                onlyHere: obstacle?.onlyHere ?? false), matters: target.matters(.uefi))
+    }
+
+    /// What is wrong with a loader that cannot be used, or without one.
+    private func problem(with loader: EFILoader?) -> (FindingCode, String) {
+        guard let loader else {
+            return (.grubLoaderMissing, "UEFI: the EFI system partition holds no loader of this system")
         }
+        return (.grubLoaderLost, "UEFI: \(loader.path) looks for a filesystem that is not on this disk")
+    }
+
+    private func evidence(_ loader: EFILoader?) -> Finding.Evidence {
+        Finding.Evidence(partition: target.survey.esp?.partition, file: loader?.path)
     }
 
     /// The reason grub-install cannot run for UEFI in place of `loader`; `nil` if it can.

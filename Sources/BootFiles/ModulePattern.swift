@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/// A pattern of modules.alias, as fnmatch(3) matches it for modprobe: `*`, `?` and `[…]`.
+struct ModulePattern: Equatable, Sendable {
+    private let pattern: [UInt8]
+    /// The plain bytes before the first special one.
+    let prefix: [UInt8]
+
+    init(_ text: Substring) {
+        pattern = Array(text.utf8)
+        prefix = Array(pattern.prefix { ![UInt8(ascii: "*"), UInt8(ascii: "?"), UInt8(ascii: "[")].contains($0) })
+    }
+
+    /// The steps that one match may take: patterns are from a captured system.
+    private static let mostSteps = 100_000
+
+    func matches(_ text: [UInt8]) -> Bool {
+        guard text.starts(with: prefix) else { return false }
+        var (place, position) = (prefix.count, prefix.count)
+        // Where to go back to: the last `*`, and the text that it has taken.
+        var star: (place: Int, position: Int)?
+        for _ in 0..<Self.mostSteps {
+            if place < pattern.count, pattern[place] == UInt8(ascii: "*") {
+                star = (place + 1, position)
+                place += 1
+                continue
+            }
+            if position == text.count { return pattern[place...].allSatisfy { $0 == UInt8(ascii: "*") } }
+            if place < pattern.count, let next = step(place, text[position]) {
+                place = next
+                position += 1
+                continue
+            }
+            guard let back = star else { return false }
+            star = (back.place, back.position + 1)
+            place = back.place
+            position = back.position + 1
+        }
+        return false
+    }
+
+    /// The place after the element at `place`, if it matches the byte; `nil` if not.
+    private func step(_ place: Int, _ byte: UInt8) -> Int? {
+        switch pattern[place] {
+        case UInt8(ascii: "?"): return place + 1
+        case UInt8(ascii: "["):
+            guard let end = pattern[place...].dropFirst(2).firstIndex(of: UInt8(ascii: "]")) else {
+                return byte == pattern[place] ? place + 1 : nil
+            }
+            return Self.isIn(pattern[place + 1..<end], byte) ? end + 1 : nil
+        default: return byte == pattern[place] ? place + 1 : nil
+        }
+    }
+
+    /// Whether a set such as `0-9a` or `!x` holds the byte.
+    private static func isIn(_ given: ArraySlice<UInt8>, _ byte: UInt8) -> Bool {
+        let isNegated = given.first == UInt8(ascii: "!") || given.first == UInt8(ascii: "^")
+        let set = isNegated ? given.dropFirst() : given
+        var place = set.startIndex
+        var isFound = false
+        while place < set.endIndex {
+            if place + 2 < set.endIndex, set[place + 1] == UInt8(ascii: "-") {
+                if set[place] <= byte, byte <= set[place + 2] { isFound = true }
+                place += 3
+            } else {
+                if set[place] == byte { isFound = true }
+                place += 1
+            }
+        }
+        return isFound != isNegated
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
+import LinuxSystem
+import SystemPackage
+
+/// The hardware of a machine, as far as it decides whether a disk starts there: `reforge machine > MACHINE.json`.
+package struct MachineRecord: Codable, Equatable, Sendable {
+    /// A disk, and the devices through which the machine reaches it.
+    package struct Disk: Codable, Equatable, Sendable {
+        /// The kernel's name: `nvme0n1`.
+        package var name: String
+        package var model: String?
+        package var transport: String
+        package var byteCount: UInt64
+        /// The addressing unit, in bytes.
+        package var sectorSize: Int
+        /// From the disk's own device upward.
+        package var devices: [DeviceDriver]
+
+        package init(
+            name: String, model: String? = nil, transport: String, byteCount: UInt64, sectorSize: Int = 512,
+            devices: [DeviceDriver] = []
+        ) {
+            self.name = name
+            self.model = model
+            self.transport = transport
+            self.byteCount = byteCount
+            self.sectorSize = sectorSize
+            self.devices = devices
+        }
+    }
+
+    /// What `format` says in every record.
+    package static let format = "reforge-machine"
+    /// The newest version that this program reads and writes.
+    package static let version = 1
+
+    package var format = Self.format
+    package var version = Self.version
+    package var firmware: Firmware
+    /// Whether the firmware enforces Secure Boot; `nil` if it does not say.
+    package var secureBoot: Bool?
+    /// As `uname -m` says.
+    package var architecture: String
+    /// DMI's names. Serial numbers are left out.
+    package var vendor: String?
+    package var product: String?
+    package var board: String?
+    /// The version of the firmware.
+    package var firmwareVersion: String?
+    /// Storage controllers on PCI, with or without disks.
+    package var controllers: [DeviceDriver]
+    package var disks: [Disk]
+
+    package init(
+        firmware: Firmware, secureBoot: Bool? = nil, architecture: String = "x86_64", vendor: String? = nil,
+        product: String? = nil, board: String? = nil, firmwareVersion: String? = nil,
+        controllers: [DeviceDriver] = [], disks: [Disk] = []
+    ) {
+        self.firmware = firmware
+        self.secureBoot = secureBoot
+        self.architecture = architecture
+        self.vendor = vendor
+        self.product = product
+        self.board = board
+        self.firmwareVersion = firmwareVersion
+        self.controllers = controllers
+        self.disks = disks
+    }
+
+    /// The name for the user.
+    package var name: String {
+        let name = [vendor, product].compactMap { $0 }.joined(separator: " ")
+        return name.isEmpty ? "a machine without a name" : name
+    }
+
+    /// What a disk hangs on.
+    /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
+    ///   disks.
+    package func devices(behind disk: String?) -> [[DeviceDriver]] {
+        if let disk, let own = disks.first(where: { $0.name == disk }) { return [own.devices] }
+        return disks.map(\.devices).reduce(into: []) { all, devices in
+            if !all.contains(devices) { all.append(devices) }
+        }
+    }
+}
