@@ -17,6 +17,8 @@ package struct TableConversion: Codable, Equatable, Sendable {
     /// Each keeps its number, also a logical one: a GPT may have unused entries between used ones, so that every
     /// reference by number (`/dev/sda5`) stays right.
     package var entries: [Int: Entry]
+    /// The extended partitions of the MBR, in bytes of the captured disk.
+    package var extended: [ByteRange]
     /// The partition for the loader, at its place on the target; `nil` where the disk has one.
     package var added: Partition?
 
@@ -31,7 +33,11 @@ package struct TableConversion: Codable, Equatable, Sendable {
         }
     }
 
-    package init(goal: Goal, diskGUID: GUID? = nil, entries: [Int: Entry] = [:], added: Partition? = nil) {
+    package init(
+        goal: Goal, diskGUID: GUID? = nil, entries: [Int: Entry] = [:], extended: [ByteRange] = [],
+        added: Partition? = nil
+    ) {
+        self.extended = extended
         self.goal = goal
         self.diskGUID = diskGUID
         self.entries = entries
