@@ -19,7 +19,8 @@ extension RestoreOperation {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try layoutRequest(policy),
-                obstacles: obstacles(), mustBoot: job.repairsBoot != false, trustsUnknown: job.trustsUnknown)
+                obstacles: obstacles(), mustBoot: job.repairsBoot != false, trustsUnknown: job.trustsUnknown,
+                firmware: try firmwareRequest(header.manifest))
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))
