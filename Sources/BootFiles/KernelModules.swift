@@ -12,9 +12,10 @@ package struct KernelModules: Sendable {
     private static let mostModules = 100_000
     private static let mostAliases = 1_000_000
 
+    /// Parts of the file: there are tens of thousands.
     private struct Alias {
-        var pattern: ModulePattern
-        var module: String
+        var pattern: ArraySlice<UInt8>
+        var module: ArraySlice<UInt8>
     }
 
     /// The kernel's version.
@@ -34,22 +35,22 @@ package struct KernelModules: Sendable {
     package init(version: String, files: [String: [UInt8]]) throws(BootFileError) {
         self.version = version
         for line in Self.lines(files["modules.dep"]) {
-            guard let colon = line.firstIndex(of: ":"), let module = ModuleName(file: line[..<colon]) else { continue }
-            dependencies[module.text] = line[line.index(after: colon)...].split(separator: " ")
-                .compactMap { ModuleName(file: $0)?.text }
+            guard let colon = line.firstIndex(of: UInt8(ascii: ":")), let module = Self.module(line[..<colon])
+            else { continue }
+            dependencies[module.text] = Self.words(line[(colon + 1)...]).compactMap { Self.module($0)?.text }
             guard dependencies.count <= Self.mostModules else { throw .tooLarge(what: "it has too many modules") }
         }
-        builtIn = Set(Self.lines(files["modules.builtin"]).compactMap { ModuleName(file: $0)?.text })
+        builtIn = Set(Self.lines(files["modules.builtin"]).compactMap { Self.module($0)?.text })
         var count = 0
         for line in Self.lines(files["modules.alias"]) {
-            let words = line.split(separator: " ")
-            guard words.count == 3, words[0] == "alias" else { continue }
-            add(words[1], ModuleName(words[2]).text, to: &aliases)
+            let words = Self.words(line)
+            guard words.count == 3, words[0].elementsEqual("alias".utf8) else { continue }
+            Self.add(words[1], words[2], to: &aliases)
             count += 1
             guard count <= Self.mostAliases else { throw .tooLarge(what: "it has too many module aliases") }
         }
         for line in Self.lines(files["modules.softdep"]) {
-            let words = line.split(separator: " ")
+            let words = Self.words(line).map { String(decoding: $0, as: UTF8.self) }
             guard words.count > 2, words[0] == "softdep" else { continue }
             softDependencies[ModuleName(words[1]).text, default: []] += words.dropFirst(2)
                 .filter { !$0.hasSuffix(":") }.map { ModuleName($0).text }
@@ -65,24 +66,33 @@ package struct KernelModules: Sendable {
                 let dot = record[..<equals].firstIndex(of: UInt8(ascii: ".")),
                 record[dot..<equals].elementsEqual(".alias".utf8)
             else { continue }
-            let module = ModuleName(String(decoding: record[..<dot], as: UTF8.self)).text
-            add(Substring(String(decoding: record[(equals + 1)...], as: UTF8.self)), module, to: &builtInAliases)
+            Self.add(record[(equals + 1)...], record[..<dot], to: &builtInAliases)
             count += 1
             guard count <= Self.mostAliases else { throw .tooLarge(what: "it has too many module aliases") }
         }
     }
 
-    private static func lines(_ bytes: [UInt8]?) -> [Substring] {
-        String(decoding: bytes ?? [], as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("#") }
+    private static func lines(_ bytes: [UInt8]?) -> [ArraySlice<UInt8>] {
+        (bytes ?? []).split(separator: UInt8(ascii: "\n")).filter { $0.first != UInt8(ascii: "#") }
     }
 
-    private func add(_ pattern: Substring, _ module: String, to table: inout [String: [Alias]]) {
-        let alias = Alias(pattern: ModulePattern(pattern), module: module)
-        table[Self.bus(alias.pattern.prefix), default: []].append(alias)
+    private static func words(_ line: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+        line.split(separator: UInt8(ascii: " "))
+    }
+
+    private static func module(_ path: ArraySlice<UInt8>) -> ModuleName? {
+        let name = path.lastIndex(of: UInt8(ascii: "/")).map { path[($0 + 1)...] } ?? path
+        return ModuleName(file: String(decoding: name, as: UTF8.self))
+    }
+
+    private static func add(
+        _ pattern: ArraySlice<UInt8>, _ module: ArraySlice<UInt8>, to table: inout [String: [Alias]]
+    ) {
+        table[bus(ModulePattern.prefix(of: pattern)), default: []].append(Alias(pattern: pattern, module: module))
     }
 
     /// The part of an alias up to the first ":", which no pattern of a device has a special character in.
-    private static func bus(_ bytes: [UInt8]) -> String {
+    private static func bus(_ bytes: some Collection<UInt8>) -> String {
         guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")) else { return "" }
         return String(decoding: bytes[..<colon], as: UTF8.self)
     }
@@ -107,8 +117,9 @@ package struct KernelModules: Sendable {
         for table in [aliases, builtInAliases] {
             // Patterns with a special character before the first ":" are under "".
             for alias in (table[bus] ?? []) + (bus.isEmpty ? [] : table[""] ?? [])
-            where !found.contains(alias.module) && alias.pattern.matches(text) {
-                found.append(alias.module)
+            where ModulePattern(alias.pattern).matches(text) {
+                let module = ModuleName(String(decoding: alias.module, as: UTF8.self)).text
+                if !found.contains(module) { found.append(module) }
             }
         }
         return found

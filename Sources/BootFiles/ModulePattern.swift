@@ -2,31 +2,30 @@
 
 /// A pattern of modules.alias, as fnmatch(3) matches it for modprobe: `*`, `?` and `[…]`.
 struct ModulePattern: Equatable, Sendable {
-    private let pattern: [UInt8]
-    /// The plain bytes before the first special one.
-    let prefix: [UInt8]
+    private let pattern: ArraySlice<UInt8>
 
-    init(_ text: Substring) {
-        pattern = Array(text.utf8)
-        prefix = Array(pattern.prefix { ![UInt8(ascii: "*"), UInt8(ascii: "?"), UInt8(ascii: "[")].contains($0) })
+    init(_ pattern: ArraySlice<UInt8>) { self.pattern = pattern }
+
+    /// The plain bytes before the first special one.
+    static func prefix(of pattern: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+        pattern.prefix { $0 != UInt8(ascii: "*") && $0 != UInt8(ascii: "?") && $0 != UInt8(ascii: "[") }
     }
 
     /// The steps that one match may take: patterns are from a captured system.
     private static let mostSteps = 100_000
 
     func matches(_ text: [UInt8]) -> Bool {
-        guard text.starts(with: prefix) else { return false }
-        var (place, position) = (prefix.count, prefix.count)
+        var (place, position) = (pattern.startIndex, 0)
         // Where to go back to: the last `*`, and the text that it has taken.
         var star: (place: Int, position: Int)?
         for _ in 0..<Self.mostSteps {
-            if place < pattern.count, pattern[place] == UInt8(ascii: "*") {
+            if place < pattern.endIndex, pattern[place] == UInt8(ascii: "*") {
                 star = (place + 1, position)
                 place += 1
                 continue
             }
             if position == text.count { return pattern[place...].allSatisfy { $0 == UInt8(ascii: "*") } }
-            if place < pattern.count, let next = step(place, text[position]) {
+            if place < pattern.endIndex, let next = step(place, text[position]) {
                 place = next
                 position += 1
                 continue

@@ -13,7 +13,12 @@ enum BootReference: Hashable, Sendable {
     case device(String)
 
     /// Parses the value of `root=`, `resume=` and the like.
-    init(_ value: Substring) {
+    init(_ text: Substring) {
+        let value = text.contains("\"") ? Substring(text.filter { $0 != "\"" }) : text
+        for (folder, tag) in Self.folders where value.hasPrefix(folder) {
+            self.init(Substring(tag + Self.unescaped(value.dropFirst(folder.count))))
+            return
+        }
         if value.hasPrefix("UUID=") {
             self = .filesystem(value.dropFirst(5).lowercased())
         } else if value.hasPrefix("PARTUUID=") {
@@ -25,6 +30,30 @@ enum BootReference: Hashable, Sendable {
         } else {
             self = .device(String(value))
         }
+    }
+
+    /// The folders of udev's links that name a filesystem or a partition, and their tags.
+    private static let folders = [
+        ("/dev/disk/by-uuid/", "UUID="), ("/dev/disk/by-partuuid/", "PARTUUID="), ("/dev/disk/by-label/", "LABEL="),
+        ("/dev/disk/by-partlabel/", "PARTLABEL="),
+    ]
+
+    /// The name of a link of udev's, in which `\x20` is a blank.
+    private static func unescaped(_ name: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(name.utf8)[...]
+        while let byte = rest.first {
+            if rest.starts(with: [0x5C, 0x78]), rest.count >= 4,
+                let code = UInt8(String(decoding: rest.dropFirst(2).prefix(2), as: UTF8.self), radix: 16)
+            {
+                bytes.append(code)
+                rest = rest.dropFirst(4)
+            } else {
+                bytes.append(byte)
+                rest = rest.dropFirst()
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// The value after the tag.

@@ -107,6 +107,13 @@ extension BootRepairExecutor {
         outcome.changed.append(edit.done)
     }
 
+    /// Removes a file; that it is missing already is no failure.
+    mutating func remove(_ removal: FileRemoval, _ tree: SystemTree?) throws(SystemCallError) {
+        let anchor = try anchored(removal.file.place, tree)
+        guard try anchor.remove(removal.file.path) else { return }
+        outcome.changed.append(removal.done)
+    }
+
     /// Copies files after reading all of them and checking the free space.
     mutating func makeCopies(_ copies: FileCopies, _ tree: SystemTree?) throws(SystemCallError) {
         var files: [(path: String, bytes: [UInt8])] = []

@@ -100,6 +100,7 @@ struct BootRepairExecutor {
             if !isDone, let otherwise { return try run(otherwise, of: step, tree, log) }
         case .editFile(let edit): try replaceWords(edit, tree)
         case .copyFile(let copies): try makeCopies(copies, tree)
+        case .removeFile(let removal): try remove(removal, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
         case .changeNVRAM: break
         }
@@ -114,9 +115,11 @@ struct BootRepairExecutor {
             // Without a system, the first mount is the EFI system partition.
             guard plan.systemName != nil else { throw SystemCallError("open", place.name, .noSuchFileOrDirectory) }
             return try tree.anchored()
-        case .esp:
+        case .esp, .extendedBoot:
             let mount = plan.mounts.first { mount in
-                plan.volumes.contains { $0.number == mount.partition && $0.isESP }
+                plan.volumes.contains {
+                    $0.number == mount.partition && (place == .esp ? $0.isESP : $0.isExtendedBoot)
+                }
             }
             guard let mount else { throw SystemCallError("open", place.name, .noSuchFileOrDirectory) }
             return try AnchoredFolder(try tree.place(mount.path))

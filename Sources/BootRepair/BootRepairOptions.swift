@@ -12,6 +12,8 @@ package struct BootRepairOptions: Sendable {
     /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
     /// rewritten.
     package var capturedDiskName: String?
+    /// Whether random seeds that a restore brought back are removed.
+    package var renewsSeeds = false
     /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs
     /// this, in the recovery environment; else any machine.
     package var machine: MachineRecord?

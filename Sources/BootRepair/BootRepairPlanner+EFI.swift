@@ -84,7 +84,7 @@ extension BootRepairPlanner {
             return
         }
         for entry in nvram.entries {
-            guard entry.label == loader.folder, entry.path?.lowercased() == loader.path.lowercased(),
+            guard entry.label == loader.label, entry.path?.lowercased() == loader.path.lowercased(),
                 let guid = entry.partitionGUID, guid != volume.guid, !nvram.attachedPartitions.contains(guid)
             else { continue }
             draft.find(

@@ -28,7 +28,7 @@ extension BootRepairPlanner {
 
     mutating func judgeKernels() {
         guard let system = target.system else { return }
-        if system.kernels.isEmpty {
+        if system.kernels.isEmpty, !target.hasKernelsForLoader {
             draft.find(
                 .kernelMissing, "there is no kernel in /boot of \(system.name)", at: .file("/boot"),
                 unfixed: "install one in the system, started from its rescue medium")

@@ -67,7 +67,7 @@ struct BootRepairPlanner {
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .writeSectors: return nil
+        case .editFile, .removeFile, .writeSectors: return nil
         }
     }
 
@@ -88,6 +88,15 @@ struct BootRepairPlanner {
         }
         if draft.steps.contains(where: \.verb.needsESP), let esp = survey.esp {
             mounts.append(.init(partition: esp.partition, path: mounts.isEmpty ? "/" : target.espMountPoint))
+        }
+        // Programs that write to the one write to the other, too.
+        let programsNeedIt = draft.steps.contains { $0.verb.needsPrograms && $0.verb.needsESP }
+        if programsNeedIt || draft.steps.contains(where: { $0.verb.needsExtendedBoot }),
+            let boot = survey.volumes.first(where: \.isExtendedBoot),
+            !mounts.contains(where: { $0.partition == boot.number })
+        {
+            let path = system?.mountPoint(ofPartition: boot.number) ?? "/boot"
+            mounts.append(.init(partition: boot.number, path: mounts.isEmpty ? "/" : path))
         }
         return mounts
     }

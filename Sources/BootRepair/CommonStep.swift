@@ -65,11 +65,11 @@ extension BootRepairStep {
     static func addEntry(for loader: PlannedLoader, on volume: BootVolume, isNeeded: Bool) -> BootRepairStep {
         BootRepairStep(
             CommonStep.addNVRAMEntry(
-                label: loader.folder, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
+                label: loader.label, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
                 isNeeded: isNeeded),
             .changeNVRAM(
                 .add(
-                    label: loader.folder, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
+                    label: loader.label, partition: volume.number, partitionGUID: volume.guid, path: loader.path,
                     isNeeded: isNeeded)))
     }
 

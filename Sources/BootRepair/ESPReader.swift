@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import BootFiles
 import Filesystems
 import SystemAccess
 
@@ -21,7 +22,8 @@ package enum ESPReader {
             let fat = try FATVolume(slice)
             guard let top = try find("EFI", in: "/", fat, folders: true) else { return contents }
             let folders = try fat.entries(in: "/\(top)").filter { $0.isFolder && !$0.name.hasPrefix(".") }
-            for folder in folders where folder.name.lowercased() != "boot" {
+            // Unified kernel images are read by their own row: each may be larger than all loaders together.
+            for folder in folders where !["boot", "linux"].contains(folder.name.lowercased()) {
                 let path = "/\(top)/\(folder.name)"
                 var configurations: [String: [UInt8]] = [:]
                 for name in names {
@@ -50,10 +52,30 @@ package enum ESPReader {
         guard let folder = try find("BOOT", in: "/\(top)", fat, folders: true),
             let name = try find("BOOTX64.EFI", in: "/\(top)/\(folder)", fat)
         else { return .none }
-        let bytes = try fat.readFile("/\(top)/\(folder)/\(name)", limit: largestLoader)
+        let file = try FATFile("/\(top)/\(folder)/\(name)", in: fat)
+        let head = try file.read(at: 0, count: PEImage.headByteCount)
+        if let image = try? PEImage(head: head, byteCount: Int(clamping: file.byteCount)), image.isUnifiedKernel {
+            return try twin(of: file, fat, top).map { .copy(of: $0) } ?? .foreign(owner: "a unified kernel image")
+        }
+        guard file.byteCount <= largestLoader else { return .foreign(owner: "an unknown loader") }
+        let bytes = try file.read(at: 0, count: largestLoader)
         if let twin = loaders.first(where: { $0.bytes == bytes }) { return .copy(of: twin.path) }
         return .foreign(owner: owner(of: bytes))
     }
+
+    /// The unified kernel image that the fallback loader is a copy of.
+    private static func twin(of file: FATFile, _ fat: FATVolume, _ top: String) throws -> String? {
+        guard let folder = try find("Linux", in: "/\(top)", fat, folders: true) else { return nil }
+        for entry in try fat.entries(in: "/\(top)/\(folder)").prefix(BootPartition.mostFiles)
+        where UInt64(entry.byteCount) == file.byteCount && !entry.isFolder {
+            let other = try FATFile("/\(top)/\(folder)/\(entry.name)", in: fat)
+            if try file.isEqual(to: other) { return "\\EFI\\\(folder)\\\(entry.name)" }
+        }
+        return nil
+    }
+
+    /// The name of systemd-boot as an owner.
+    static let systemdBoot = "systemd-boot"
 
     /// The owner of a loader, recognized by strings in it.
     static func owner(of bytes: [UInt8]) -> String {
@@ -64,7 +86,7 @@ package enum ESPReader {
             return "Windows Boot Manager"
         }
         if holds("UEFI SHIM") || holds("shim_cert") { return "a shim that no vendor's folder holds" }
-        if holds("systemd-boot") { return "systemd-boot" }
+        if holds(systemdBoot) { return systemdBoot }
         if holds("rEFInd", wide: true) { return "rEFInd" }
         if holds("grub_efi") || holds("search.fs_uuid") || holds("GRUB") || holds("normal.mod") || holds("(memdisk)") {
             return "another GRUB"

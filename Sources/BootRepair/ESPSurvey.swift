@@ -54,7 +54,7 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
         self.problem = problem
     }
 
-    /// The loader to start for a system: in its distribution's folder, else in the only folder with a Linux loader.
+    /// The loader of GRUB, or of rEFInd, for a system: in its distribution's folder, else in the only folder with one.
     /// shim before GRUB: with Secure Boot, firmware starts nothing else.
     package func loader(forDistribution identifier: String?) -> EFILoader? {
         let linux = loaders.filter { Self.rank($0) != nil }
@@ -78,7 +78,7 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
     }
 
     private static func rank(_ loader: EFILoader) -> Int? {
-        ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi", "refind_x64.efi"]
+        ["shimx64.efi", "grubx64.efi", "refind_x64.efi"]
             .firstIndex(of: loader.name.lowercased())
     }
 }

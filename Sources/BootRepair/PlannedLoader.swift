@@ -10,12 +10,16 @@ package struct PlannedLoader: Equatable, Sendable {
     package var companions: [String]
     /// Whether a step of the plan writes it.
     package var isNew: Bool
+    /// The label of its entry in the firmware.
+    package var label: String
 
-    package init(folder: String, name: String, companions: [String] = [], isNew: Bool) {
+    /// - Parameter label: by default, the folder.
+    package init(folder: String, name: String, companions: [String] = [], isNew: Bool, label: String? = nil) {
         self.folder = folder
         self.name = name
         self.companions = companions
         self.isNew = isNew
+        self.label = label ?? folder
     }
 
     /// Its path with backslashes.

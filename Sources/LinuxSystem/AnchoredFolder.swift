@@ -72,6 +72,30 @@ package struct AnchoredFolder: ~Copyable, Sendable {
         }
     }
 
+    /// Removes a file or a link below the folder; no link in its last component is followed.
+    /// - Returns: whether there was one.
+    ///
+    /// The corresponding C function is `unlinkat`.
+    package func remove(_ inner: String) throws(SystemCallError) -> Bool {
+        let target = FilePath(inner)
+        guard let name = target.lastComponent?.string else {
+            throw SystemCallError("remove", "\(inner) below \(path)", .invalidArgument)
+        }
+        let parentPath = target.removingLastComponent().string
+        let parent: OwnedDescriptor
+        do { parent = try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory]) } catch {
+            if error.errno == .noSuchFileOrDirectory { return false }
+            throw error
+        }
+        guard unlinkat(parent.raw.rawValue, name, 0) == 0 else {
+            let reason = Errno(rawValue: errno)
+            if reason == .noSuchFileOrDirectory { return false }
+            throw SystemCallError("remove", "\(inner) below \(path)", reason)
+        }
+        try Files.sync(parent.raw, inner)
+        return true
+    }
+
     /// Creates or replaces a file below the folder: temporary name, fsync, rename, fsync of the folder. An existing
     /// file keeps its permissions.
     package func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {

@@ -10,6 +10,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case editFile(FileEdit)
     /// Copies files; identical ones are not rewritten.
     case copyFile(FileCopies)
+    /// Removes a file.
+    case removeFile(FileRemoval)
     /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
     /// Changes the firmware's boot entries, as the last stage.
@@ -27,7 +29,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
 
     var stage: Stage {
         switch self {
-        case .runTool, .editFile, .copyFile: .tree
+        case .runTool, .editFile, .copyFile, .removeFile: .tree
         case .writeSectors: .disk
         case .changeNVRAM: .firmware
         }
@@ -41,6 +43,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool: true
         case .editFile(let edit): edit.file.place == .system
+        case .removeFile(let removal): removal.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
         case .writeSectors(let writes): writes.runs.contains { $0.source.isInSystem }
         case .changeNVRAM: false
@@ -51,9 +54,27 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var needsESP: Bool {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
-        case .editFile(let edit): edit.file.place == .esp
-        case .copyFile(let copies): copies.place == .esp || copies.files.contains { $0.from.place == .esp }
+        case .editFile, .copyFile, .removeFile: uses(.esp)
         case .writeSectors, .changeNVRAM: false
+        }
+    }
+
+    /// Whether the extended boot partition must be mounted for it.
+    var needsExtendedBoot: Bool {
+        switch self {
+        case .runTool(_, let otherwise): otherwise?.needsExtendedBoot == true
+        case .editFile, .copyFile, .removeFile: uses(.extendedBoot)
+        case .writeSectors, .changeNVRAM: false
+        }
+    }
+
+    /// Whether its files are in that place.
+    private func uses(_ place: TreePlace) -> Bool {
+        switch self {
+        case .editFile(let edit): edit.file.place == place
+        case .removeFile(let removal): removal.file.place == place
+        case .copyFile(let copies): copies.place == place || copies.files.contains { $0.from.place == place }
+        case .runTool, .writeSectors, .changeNVRAM: false
         }
     }
 }

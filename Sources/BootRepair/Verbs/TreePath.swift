@@ -6,12 +6,15 @@ package enum TreePlace: String, Codable, Sendable {
     case system
     /// The EFI system partition, wherever the system mounts it.
     case esp
+    /// The extended boot partition (Boot Loader Specification, XBOOTLDR), wherever the system mounts it.
+    case extendedBoot
 
     /// The name for the user.
     var name: String {
         switch self {
         case .system: "the installed system"
         case .esp: "the EFI system partition"
+        case .extendedBoot: "the extended boot partition"
         }
     }
 }

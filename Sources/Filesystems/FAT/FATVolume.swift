@@ -64,7 +64,7 @@ package struct FATVolume: Sendable {
     }
 
     /// The entry of a path; `nil` for the root.
-    private func find(_ path: String) throws(FilesystemError) -> FATEntry? {
+    func find(_ path: String) throws(FilesystemError) -> FATEntry? {
         var found: FATEntry?
         for component in path.split(whereSeparator: { $0 == "/" || $0 == "\\" }) {
             if let found, !found.isFolder { throw .notFound(path: path) }

@@ -51,6 +51,8 @@ struct GrubMenu: BootLoader {
         }
         let isInstalled = steps.contains(where: \.installsGrub)
         guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
+        // GRUB may be installed and not be the loader.
+        if target.startsWithoutGrub, !isInstalled, grub.configurationProblems == nil { return plan }
         let path = "\(grub.folder)/grub.cfg"
         let problems = grub.configurationProblems ?? ["there is none"]
         if problems.isEmpty, !isInstalled {

@@ -19,7 +19,7 @@ struct GrubBIOSPlanner {
         case .foreign:
             // Whose it is, and whether it works, is not known here.
             plan.firmware = [.bios]
-            if isAtHand {
+            if isAtHand, target.survey.findings[Extlinux()]?.isUsed != true {
                 plan.find(
                     .bootCodeForeign, "the boot code in block 0 is not GRUB's", at: .disk(0),
                     unfixed: "it is not changed")
@@ -28,6 +28,7 @@ struct GrubBIOSPlanner {
         case .absent: return
         case .right, .misdirected, .noBootCode, .noCoreImage: plan.firmware = [.bios]
         }
+        if bios.bootCode != .grub, target.survey.findings[Extlinux()]?.isUsed == true { return }
         // A disk with only a partition for core.img was never meant to start by BIOS.
         if !isAtHand, bios.chain == .noCoreImage, bios.bootCode == .none { return }
         guard survey.sectorSize == 512 else {

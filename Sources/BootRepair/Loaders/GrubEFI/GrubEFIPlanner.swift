@@ -15,6 +15,7 @@ struct GrubEFIPlanner {
         // Without one, or one that can be read, the planner of the whole says so.
         guard let esp = target.survey.esp, esp.problem == nil else { return }
         let loader = esp.loader(forDistribution: target.system?.identifier)
+        if target.startsWithoutGrub { return }
         // An ESP without a loader of this system is not used to start it.
         if loader == nil, !isAtHand { return }
         plan.firmware = [.uefi]
