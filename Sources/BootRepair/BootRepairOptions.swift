@@ -12,6 +12,9 @@ package struct BootRepairOptions: Sendable {
     /// The kernel's name of the disk when it was captured (`sda`), if known: fstab entries that name its partitions are
     /// rewritten.
     package var capturedDiskName: String?
+    /// The PARTUUIDs, in lower case, that partitions had when they were captured, with the partitions' numbers: a restore
+    /// that replaces an MBR by a GPT gives them others.
+    package var capturedPartUUIDs: [String: Int] = [:]
     /// Whether random seeds that a restore brought back are removed.
     package var renewsSeeds = false
     /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs

@@ -43,7 +43,7 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            let options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            let options = bootRepairOptions(report.plan.plan, capturedDiskName: capturedDiskName, isClone: isClone)
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
             let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }

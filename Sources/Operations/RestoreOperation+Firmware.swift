@@ -24,6 +24,20 @@ extension RestoreOperation {
     }
 }
 
+extension RestoreOperation {
+    /// Boot repair for the firmware that the disk was made to start by, with the PARTUUIDs that it had before.
+    func bootRepairOptions(_ plan: RestorePlan, capturedDiskName: String?, isClone: Bool) -> BootRepairOptions {
+        var options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+        guard let conversion = plan.conversion else { return options }
+        options.firmware = Firmware(conversion.goal)
+        if conversion.replacesMBR, let table = capturedTable {
+            let names = table.partitions.filter(\.isVolume).map { (table.partUUID(of: $0), $0.number) }
+            options.capturedPartUUIDs = Dictionary(names, uniquingKeysWith: { first, _ in first })
+        }
+        return options
+    }
+}
+
 extension Firmware {
     /// The firmware of a converted disk.
     init(_ goal: TableConversion.Goal) { self = goal == .uefi ? .uefi : .bios }

@@ -15,6 +15,7 @@ import SystemPackage
 extension RestoreOperation {
     func makePlan(_ header: ImageHeader, _ target: OpenedDisk) throws -> RestorePlan {
         let policy = try layoutPolicy()
+        capturedTable = header.manifest.table
         guard let only = job.only else {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,

@@ -7,7 +7,7 @@ extension FindingCode {
         .noBIOSBoot, .noUEFIBoot, .tableMissing, .espUnreadable, .fallbackForeign, .fallbackMissing, .entryMissing,
         .entryStale, .entryNotFirst, .entriesUnreadable, .stepRefused, .kernelMissing, .initramfsMissing,
         .initramfsForOneMachine, .systemMissing, .systemUnread, .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
-        .fstabDeviceName, .resumeLost,
+        .fstabDeviceName, .resumeLost, .espNotMounted,
     ]
 
     static let noBIOSBoot = FindingCode(
