@@ -10,13 +10,13 @@ struct SettingValues {
 
     private static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
-        "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id",
+        "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id", "firmware",
     ]
     /// Keys, each with the key that it requires.
     private static let companions = [
         ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
         ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
-        ("job-id", "restore"),
+        ("job-id", "restore"), ("firmware", "restore"),
         ("to", "capture"),
     ]
 
@@ -72,6 +72,11 @@ struct SettingValues {
         do { _ = try LayoutRequest(parsing: partitions) } catch {
             throw refuse("\(prefix)partition: \(error.description.printable)")
         }
+        let firmware: FirmwareChoice = try choice("firmware") ?? .keep
+        let repairsBoot = try flag("boot-repair", otherwise: true)
+        guard repairsBoot || firmware == .keep else {
+            throw refuse("\(prefix)firmware needs \(prefix)boot-repair, which installs the loader")
+        }
         return RecoverySettings.Restore(
             image: try detail("restore", image, ImageAddress.parse(setting:)),
             target: try detail("target", target, DiskSelector.parse), layout: layout, partitions: partitions,
@@ -79,14 +84,14 @@ struct SettingValues {
                 try detail("image-id", text, Self.checkedImageID)
             },
             verify: try flag("verify", otherwise: false),
-            repairsBoot: try flag("boot-repair", otherwise: true),
+            repairsBoot: repairsBoot,
             trustsUnknown: try flag("trust-unknown", otherwise: false),
             jobID: try values["job-id"].map { text throws(JobFailure) in
                 try detail("job-id", text, Self.checkedJobID)
             },
             scratch: try values["scratch"].map { text throws(JobFailure) in
                 try detail("scratch", text, ImageAddress.parse(folder:))
-            })
+            }, firmware: firmware)
     }
 
     private func capture(_ disk: String) throws(JobFailure) -> RecoverySettings.Job {
