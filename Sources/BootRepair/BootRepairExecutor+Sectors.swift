@@ -19,7 +19,7 @@ extension BootRepairExecutor {
         return ReadySectors(writes: writes, contents: contents)
     }
 
-    private func content(of source: SectorRun.Source, _ tree: SystemTree?) throws(SystemCallError) -> [UInt8]? {
+    func content(of source: SectorRun.Source, _ tree: SystemTree?) throws(SystemCallError) -> [UInt8]? {
         switch source {
         case .present: return nil
         case .systemFile(let path):

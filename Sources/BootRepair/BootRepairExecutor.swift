@@ -108,6 +108,8 @@ struct BootRepairExecutor {
         case .editFile(let edit): try replaceWords(edit, tree)
         case .copyFile(let copies): try makeCopies(copies, tree)
         case .removeFile(let removal): try remove(removal, tree)
+        case .writeFiles(let writes): try makeFiles(writes, tree)
+        case .addLines(let addition): try addLines(addition, tree)
         case .writeSectors(let writes): return try ready(writes, tree)
         case .rebuildInitramfs(let rebuild): try rebuildInitramfs(rebuild, tree, log)
         case .patchBytes, .changeNVRAM: break

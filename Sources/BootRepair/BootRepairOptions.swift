@@ -15,6 +15,9 @@ package struct BootRepairOptions: Sendable {
     package var capturedDiskName: String?
     /// The files with the keys of LUKS volumes, which are opened with them.
     package var luksKeyFiles: [FilePath] = []
+    /// The PARTUUIDs, in lower case, that partitions had when they were captured, with the partitions' numbers: a restore
+    /// that replaces an MBR by a GPT gives them others.
+    package var capturedPartUUIDs: [String: Int] = [:]
     /// Whether random seeds that a restore brought back are removed.
     package var renewsSeeds = false
     /// The machine that the disk is judged for: its firmware is the option `firmware`. `nil`: the machine that runs

@@ -24,6 +24,7 @@ struct BootRepairPlanner {
             for loader in BootLoaders.table.rows {
                 draft.append(permitted(loader.plan(for: target, after: draft.steps)))
             }
+            planESPMount(draft.start)
             planFallback(draft.start)
             planNVRAM(draft.start)
             judgeFirmware()
@@ -59,20 +60,21 @@ struct BootRepairPlanner {
         case .changeNVRAM:
             if !options.inRecoveryEnvironment { return "the firmware's boot entries are changed from the medium only" }
             return options.touchNVRAM ? nil : "the firmware's boot entries are left alone, as requested"
-        case .copyFile(let copies):
-            guard copies.place == .esp, let esp = survey.esp, case .foreign(let owner) = esp.fallback else {
-                return nil
-            }
-            // FAT is case-insensitive.
-            let replacesIt = copies.files.contains {
-                $0.to.lowercased().split(separator: "/") == ["efi", "boot", "bootx64.efi"]
-            }
-            return replacesIt ? "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner)" : nil
+        case .copyFile(let copies): return copies.place == .esp ? refusal(ofFiles: copies.files.map(\.to)) : nil
+        case .writeFiles(let writes): return writes.place == .esp ? refusal(ofFiles: writes.files.map(\.path)) : nil
         case .runTool(_, let otherwise):
             guard let otherwise else { return nil }
             return refusal(of: otherwise)
-        case .editFile, .removeFile, .writeSectors, .rebuildInitramfs, .patchBytes: return nil
+        case .editFile, .removeFile, .addLines, .writeSectors, .rebuildInitramfs, .patchBytes: return nil
         }
+    }
+
+    /// The rule that new files on the EFI system partition break.
+    private func refusal(ofFiles paths: [String]) -> String? {
+        guard let esp = survey.esp, case .foreign(let owner) = esp.fallback else { return nil }
+        // FAT is case-insensitive.
+        let replacesIt = paths.contains { $0.lowercased().split(separator: "/") == ["efi", "boot", "bootx64.efi"] }
+        return replacesIt ? "the fallback loader \(ESPSurvey.fallbackPath) belongs to \(owner)" : nil
     }
 
     private func pendingText() -> String? {

@@ -41,7 +41,10 @@ struct BootSurveyor {
         try lookIntoSystem(&survey, esp, log)
         if let unlocker, !unlocker.hasOpened { survey.systemFindings.append(Self.closed(unlocker)) }
         // Entries for MBR partitions do not identify them by GUID: they are not changed.
-        if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt {
+        // A disk that is made to start by UEFI on another machine gets no entry: a BIOS has none.
+        if options.inRecoveryEnvironment, options.touchNVRAM, survey.firmware == .uefi, survey.tableKind == .gpt,
+            Firmware.current == .uefi
+        {
             survey.nvram = FirmwareEntries.survey()
         }
         return survey
@@ -177,7 +180,8 @@ struct BootSurveyor {
     private func findings(
         _ survey: SystemBootSurvey, _ esp: ESPContents?, system: InstalledSystem?, tree: SystemTree?
     ) throws(BootRepairError) -> BootFindings {
-        let scene = BootScene(disk: disk, volumes: survey.volumes, esp: esp, system: system, tree: tree)
+        let scene = BootScene(
+            disk: disk, volumes: survey.volumes, hasGPT: survey.tableKind == .gpt, esp: esp, system: system, tree: tree)
         var findings = BootFindings()
         for loader in BootLoaders.table.rows { try loader.survey(scene, into: &findings) }
         return findings

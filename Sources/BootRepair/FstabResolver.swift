@@ -10,11 +10,17 @@ package struct FstabResolver: Sendable {
     private let volumes: [BootVolume]
     private let rootPartition: Int?
     private let capturedDiskName: String?
+    private let capturedPartUUIDs: [String: Int]
 
     /// - Parameters:
     ///   - rootPartition: the number of the partition that holds this fstab.
     ///   - capturedDiskName: the kernel's name of the disk when it was captured, if known.
-    package init(volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil) {
+    ///   - capturedPartUUIDs: see `BootRepairOptions`.
+    package init(
+        volumes: [BootVolume], rootPartition: Int?, capturedDiskName: String? = nil,
+        capturedPartUUIDs: [String: Int] = [:]
+    ) {
+        self.capturedPartUUIDs = capturedPartUUIDs
         self.volumes = volumes
         self.rootPartition = rootPartition
         self.capturedDiskName = capturedDiskName
@@ -32,7 +38,12 @@ package struct FstabResolver: Sendable {
 
     private func resolution(of entry: FstabEntry, _ trusted: Set<String>) -> FstabResolution {
         if let (tag, value) = Self.tag(entry.device) {
-            return partition(tag, value).map { .here(partition: $0) } ?? .elsewhere
+            if let number = partition(tag, value) { return .here(partition: number) }
+            // The partition that had this PARTUUID in the captured MBR.
+            if tag == "PARTUUID", let number = capturedPartUUIDs[value.lowercased()], fits(entry, number) {
+                return .moved(partition: number)
+            }
+            return .elsewhere
         }
         guard entry.device.hasPrefix("/dev/") else { return .noDevice }
         // Groups and logical volumes keep their names.

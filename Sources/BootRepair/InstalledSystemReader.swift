@@ -33,7 +33,8 @@ struct InstalledSystemReader {
         guard fstab != nil || release != nil else { return nil }
         let facts = Self.variables(release ?? "")
         let resolver = FstabResolver(
-            volumes: volumes, rootPartition: volume.number, capturedDiskName: options.capturedDiskName)
+            volumes: volumes, rootPartition: volume.number, capturedDiskName: options.capturedDiskName,
+            capturedPartUUIDs: options.capturedPartUUIDs)
         var system = InstalledSystem(
             rootPartition: volume.number, rootSubvolume: subvolume,
             name: facts["PRETTY_NAME"] ?? facts["NAME"] ?? "a Linux system",

@@ -62,7 +62,7 @@ enum GPTUnits {
     }
 
     /// UEFI 2.10 §5.2.3, table 5-4.
-    private static func protectiveMBR(sectorCount: UInt64, sectorSize: Int) -> [UInt8] {
+    static func protectiveMBR(sectorCount: UInt64, sectorSize: Int) -> [UInt8] {
         var block = [UInt8](repeating: 0, count: sectorSize)
         let entry = MasterBootRecord.entriesOffset
         block.replaceSubrange(entry..<entry + 8, with: [0x00, 0x00, 0x02, 0x00, 0xEE, 0xFF, 0xFF, 0xFF])

@@ -12,7 +12,7 @@ extension RestorePlan {
 
         private enum CodingKeys: String, CodingKey {
             case imageUUID, target, geometry, request, items, regionTargets, placements, only, tableIsUnchanged, growths
-            case shrinks, remakes, warnings
+            case shrinks, remakes, conversion, warnings
         }
 
         /// - Parameter warnings: the sentences of the warnings; `Imaging` has only their codes.
@@ -36,6 +36,7 @@ extension RestorePlan {
             try container.encode(plan.growths, forKey: .growths)
             try container.encode(plan.shrinks, forKey: .shrinks)
             try container.encode(plan.remakes, forKey: .remakes)
+            try container.encodeIfPresent(plan.conversion, forKey: .conversion)
             try container.encode(warnings, forKey: .warnings)
         }
     }

@@ -22,6 +22,11 @@ extension RestorePlan {
         // No partition moves: the captured bytes are the table, including a hybrid MBR.
         if tableIsUnchanged { return captured }
         let places = Dictionary(placements.map { ($0.number, $0.to) }, uniquingKeysWith: { first, _ in first })
+        if let conversion {
+            return try TableEditor.convert(
+                captured, table: manifest.table, conversion, to: geometry,
+                partitions: places.filter { $0.key != conversion.added?.number })
+        }
         return try TableEditor.relocate(
             captured, kind: manifest.table.kind, to: geometry, partitions: places)
     }

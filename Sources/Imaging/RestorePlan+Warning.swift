@@ -34,6 +34,8 @@ extension RestorePlan {
         ///   - growCommand: the command that grows them later; NODE is the opened volume. `nil` if unknown.
         ///   - growsWithKey: whether the restore grows them if it has the key.
         case locked(partition: Int?, growCommand: String?, growsWithKey: Bool)
+        /// The disk is not made to start by this firmware; `reason` is half a sentence.
+        case firmwareStays(TableConversion.Goal, reason: String)
         /// The image has zeros in place of unreadable data.
         case unreadable(Manifest.Hole)
 
@@ -53,6 +55,7 @@ extension RestorePlan {
             case .groupKeepsSize: "group-keeps-size"
             case .locked: "locked"
             case .unreadable: "unreadable"
+            case .firmwareStays: "firmware-stays"
             }
         }
     }

@@ -20,6 +20,7 @@ extension RestorePlan.Action {
         case .grow: "grow"
         case .renewLog: "new log"
         case .clearUnused: "clear what is unused"
+        case .make: "make"
         }
     }
 }

@@ -52,6 +52,8 @@ package struct RestorePlan: Equatable, Sendable {
         case renewLog
         /// Zeroes its unused ranges.
         case clearUnused
+        /// Makes it, for a loader.
+        case make
     }
 
     /// A logical volume of a resized physical volume.
@@ -90,6 +92,8 @@ package struct RestorePlan: Equatable, Sendable {
     package var shrinks: [Shrink]
     /// The FATs to recreate with sectors of the target's size, before the commit.
     package var remakes: [Remake] = []
+    /// The change of the partition table for a start by the other firmware; `nil` for none.
+    package var conversion: TableConversion?
     package var warnings: [Warning]
 
     /// A partition that is restored into an existing one.

@@ -9,10 +9,44 @@ package enum RestorePlanner {
     ///   - obstacles: resize operations this machine cannot perform.
     ///   - mustBoot: whether a disk that cannot boot from the target is refused.
     ///   - trustsUnknown: whether contents that are not known to work with sectors of another size are restored.
+    ///   - firmware: the firmware that the disk is to start by; `nil` for the captured one.
     /// - Throws: `ImagingError.refused` with the reason and the way out.
     package static func plan(
         _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
-        obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false
+        obstacles: ResizeObstacles = ResizeObstacles(), mustBoot: Bool = true, trustsUnknown: Bool = false,
+        firmware: FirmwareRequest? = nil
+    ) throws(ImagingError) -> RestorePlan {
+        func plan(_ header: ImageHeader, _ conversion: TableConversion?) throws(ImagingError) -> RestorePlan {
+            try self.plan(
+                header, onto: target, geometry: geometry, request: request, obstacles: obstacles, mustBoot: mustBoot,
+                trustsUnknown: trustsUnknown, conversion)
+        }
+        guard let firmware else { return try plan(header, nil) }
+        let judge = FirmwareJudge(
+            manifest: header.manifest, goal: firmware.goal, sectorSize: geometry.logicalSectorSize)
+        switch judge.verdict() {
+        case .nothing: return try plan(header, nil)
+        case .convert:
+            return try FirmwarePlanner(header, firmware.goal, geometry, request).plan {
+                header, conversion throws(ImagingError) in try plan(header, conversion)
+            }
+        case .stays(let reason):
+            guard !firmware.isRequired else {
+                throw .refused(
+                    "the disk is not made to start by \(firmware.goal.name): \(reason). --firmware keep restores it as "
+                        + "it was captured")
+            }
+            var plan = try plan(header, nil)
+            // A data disk starts by nothing: no firmware matters to it.
+            if judge.isMeantToStart { plan.warnings.append(.firmwareStays(firmware.goal, reason: reason)) }
+            return plan
+        }
+    }
+
+    /// - Parameter conversion: the change of the table, if `header` has a converted one.
+    private static func plan(
+        _ header: ImageHeader, onto target: DiskIdentity, geometry: DiskGeometry, request: LayoutRequest,
+        obstacles: ResizeObstacles, mustBoot: Bool, trustsUnknown: Bool, _ conversion: TableConversion?
     ) throws(ImagingError) -> RestorePlan {
         let manifest = header.manifest
         let remarks = try sectorWarnings(
@@ -22,7 +56,7 @@ package enum RestorePlanner {
         if !isSameSector { obstacles.volumeGroup = { _ in ResizeObstacles.otherSectors } }
         var plan =
             manifest.table.kind == .gpt || manifest.table.kind == .mbr
-            ? try TablePlanner.plan(header, target, geometry, request, obstacles)
+            ? try TablePlanner.plan(header, target, geometry, request, obstacles, conversion)
             : try planBare(header, target, geometry, request, obstacles)
         plan.warnings += remarks
         plan.noteOlderLives(header)

@@ -85,6 +85,7 @@ final class RestoreRun {
             try target.noteAllData()
         case .remake(let number): try remake(try planned(plan.remakes.first { $0.number == number }, step))
         case .shrink(let number): try shrink(try planned(plan.shrinks.first { $0.number == number }, step))
+        case .makeESP: try makeESP(try planned(plan.conversion?.added, step))
         case .grow(let number): try grow(try planned(plan.growths.first { $0.number == number }, step))
         case .commit: try writeHeldBack()
         case .compareEnds: try commit.verify()
@@ -133,6 +134,14 @@ final class RestoreRun {
     private func shrink(_ shrink: RestorePlan.Shrink) throws {
         try changes.change("the filesystem of partition \(shrink.number)") {
             try fitter.shrink(shrink, &outcome)
+            return .passed
+        }
+    }
+
+    private func makeESP(_ partition: Partition) throws {
+        try changes.change("the FAT of partition \(partition.number)") {
+            try ESPMaker(partition, writer: writer).run { try writer.settle(setup.progress) }
+            setup.log("the EFI system partition \(partition.number) was made")
             return .passed
         }
     }

@@ -24,6 +24,8 @@ package enum RestoreStep: Codable, Equatable, Sendable, CustomStringConvertible 
     case remake(partition: Int)
     /// Shrinks a filesystem to its place, and checks it.
     case shrink(partition: Int)
+    /// Makes the EFI system partition of a disk that starts by UEFI from now on: a FAT without files.
+    case makeESP(partition: Int)
     /// Grows a filesystem to fill its place, and checks it. `nil` stands for the bare disk.
     case grow(partition: Int?)
     /// Writes the held-back data, block 0 last; only after each changed filesystem has passed its check.
@@ -44,6 +46,7 @@ package enum RestoreStep: Codable, Equatable, Sendable, CustomStringConvertible 
         case .noteData: "record in the journal that all data is there"
         case .remake(let partition): "recreate the FAT of partition \(partition), and check it"
         case .shrink(let partition): "shrink the filesystem of partition \(partition), and check it"
+        case .makeESP(let partition): "make the FAT of the EFI system partition \(partition), and check it"
         case .grow(let partition):
             "grow the filesystem\(partition.map { " of partition \($0)" } ?? ""), and check it"
         case .commit: "write the held-back data, block 0 last"
@@ -67,6 +70,9 @@ extension RestorePlan {
         steps.append(.noteData)
         steps += remakes.map { RestoreStep.remake(partition: $0.number) }
         steps += shrinks.map { RestoreStep.shrink(partition: $0.number) }
+        if let conversion, conversion.goal == .uefi, let added = conversion.added {
+            steps.append(.makeESP(partition: added.number))
+        }
         steps += growths.filter { !$0.isLate }.map { RestoreStep.grow(partition: $0.number) }
         steps.append(.commit)
         if options.verify { steps.append(.compareEnds) }

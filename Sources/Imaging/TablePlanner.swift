@@ -9,6 +9,8 @@ struct TablePlanner {
     private let geometry: DiskGeometry
     private let request: LayoutRequest
     private let obstacles: ResizeObstacles
+    /// The change of the table, if `header` has a converted one.
+    private let conversion: TableConversion?
     /// The resize abilities of partitions, by number.
     private let abilities: [Int: PartitionAbility]
     /// The places of partitions, by number, including an extended partition.
@@ -26,17 +28,18 @@ struct TablePlanner {
     /// - Throws: `ImagingError.refused` if the partitions cannot be laid out.
     static func plan(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
-        _ obstacles: ResizeObstacles
+        _ obstacles: ResizeObstacles, _ conversion: TableConversion? = nil
     ) throws(ImagingError) -> RestorePlan {
-        var planner = try TablePlanner(header, target, geometry, request, obstacles)
+        var planner = try TablePlanner(header, target, geometry, request, obstacles, conversion)
         for (region, map) in zip(header.manifest.regions, header.maps) { try planner.add(region, map) }
         planner.placeSpills()
+        try planner.addPartition()
         return planner.plan
     }
 
     private init(
         _ header: ImageHeader, _ target: DiskIdentity, _ geometry: DiskGeometry, _ request: LayoutRequest,
-        _ obstacles: ResizeObstacles
+        _ obstacles: ResizeObstacles, _ conversion: TableConversion?
     ) throws(ImagingError) {
         let manifest = header.manifest
         let abilities = RestorePlanner.abilities(
@@ -50,14 +53,15 @@ struct TablePlanner {
         self.geometry = geometry
         self.request = request
         self.obstacles = obstacles
+        self.conversion = conversion
         self.abilities = abilities
         placements = Dictionary(layout.placements.map { ($0.number, $0) }, uniquingKeysWith: { first, _ in first })
         volumePlaces = layout.placements.filter { volumes.contains($0.number) }.map(\.to)
         plan = RestorePlan(
             imageUUID: manifest.imageUUID, target: target, geometry: geometry, request: request, items: [],
             destinations: [], placements: layout.placements,
-            tableIsUnchanged: Self.isUnchanged(manifest, layout, on: geometry), growths: [], shrinks: [],
-            warnings: layout.remarks.map(RestorePlan.Warning.layout))
+            tableIsUnchanged: conversion == nil && Self.isUnchanged(manifest, layout, on: geometry), growths: [],
+            shrinks: [], warnings: layout.remarks.map(RestorePlan.Warning.layout))
     }
 
     /// Whether the captured table fits the target to the bit.
@@ -87,6 +91,10 @@ struct TablePlanner {
     /// Restores a gap to its place, unless a partition or the backup table will be there. The gap at the end holds the
     /// old backup table, which does not belong in the middle of a larger disk.
     private mutating func addGap(_ region: Manifest.Region) {
+        if let conversion, replaces(region, conversion) {
+            plan.destinations.append(.skipped)
+            return
+        }
         let isEnd = region.range.upperBound == manifest.geometry.byteCount
         let backupByteCount = manifest.table.backupByteCount(
             on: manifest.geometry, forSectorsOf: geometry.logicalSectorSize)
@@ -153,6 +161,36 @@ struct TablePlanner {
             RestorePlanner.isShortAndAlone(filesystem, region.range, map)
         else { return placement.from.byteCount }
         return length
+    }
+
+    // MARK: a converted table
+
+    /// Whether a gap holds what a converted table replaces: the boot code and core.img behind an MBR, the extended boot
+    /// records, or the space in front of the first MiB where the BIOS boot partition will be.
+    private func replaces(_ region: Manifest.Region, _ conversion: TableConversion) -> Bool {
+        if region.range.lowerBound == 0 {
+            let added = conversion.added.flatMap { placements[$0.number]?.to }
+            return conversion.replacesMBR || added?.overlaps(region.range) == true
+        }
+        return conversion.extended.contains { $0.covers(region.range) }
+    }
+
+    /// Adds the partition for the loader, which no region of the image fills.
+    private mutating func addPartition() throws(ImagingError) {
+        guard var conversion else { return }
+        defer { plan.conversion = conversion }
+        guard var added = conversion.added else { return }
+        guard let index = plan.placements?.firstIndex(where: { $0.number == added.number }),
+            let place = plan.placements?[index].to
+        else { throw .refused("partition \(added.number) is made for the loader, and cannot be left out") }
+        plan.placements?[index].from = place
+        added.range = place
+        conversion.added = added
+        plan.items.append(
+            .init(
+                number: added.number, name: added.name, type: added.typeName,
+                filesystem: conversion.goal == .uefi ? "vfat" : "core.img", label: nil,
+                from: place.lowerBound..<place.lowerBound, to: place, usedByteCount: 0, actions: [.make], volumes: nil))
     }
 
     // MARK: spills to the scratch

@@ -20,13 +20,13 @@ struct TargetEdges {
     /// The first and last MiB of each target partition.
     private func clearPartitions() throws(BlockIOError) {
         for placement in plan.placements ?? [] {
-            guard
-                let index = header.manifest.regions.firstIndex(where: { $0.partition == placement.number })
-            else { continue }
+            let index = header.manifest.regions.firstIndex { $0.partition == placement.number }
+            // The partition for a loader is in no image.
+            guard index != nil || placement.number == plan.conversion?.added?.number else { continue }
             let length = placement.to.byteCount
             var written = AllocationMap(byteCount: length)
             // A recreated FAT is written after this.
-            if !plan.remakes.contains(where: { $0.number == placement.number }) {
+            if let index, !plan.remakes.contains(where: { $0.number == placement.number }) {
                 written.insert(contentsOf: header.maps[index])
             }
             let unwritten = written.complement

@@ -36,6 +36,8 @@ public struct RestoreJob: Codable, Equatable, Sendable {
     public var isDelta = false
     /// Whether boot repair follows; `nil`: only in the recovery environment.
     public var repairsBoot: Bool?
+    /// The firmware that the disk is to start by: `keep`, `auto`, `bios` or `uefi`.
+    public var firmware = "keep"
     /// Whether contents are restored that are not known to work with another sector size.
     public var trustsUnknown = false
     /// The logical sector size of a raw image file.
@@ -80,6 +82,10 @@ public struct RestoreJob: Codable, Equatable, Sendable {
         }
         if salvages, rescues {
             return "--salvage is for a damaged image, and --rescue for a failing disk: leave one of them out"
+        }
+        if only != nil, firmware != "keep" { return "--only excludes --firmware: the partition table stays" }
+        if repairsBoot == false, firmware != "keep" {
+            return "--firmware needs boot repair, which installs the loader: leave out --no-boot-repair"
         }
         if only != nil, repairsBoot == true { return "--only leaves boot repair out" }
         if into != nil, only == nil { return "--into needs --only" }

@@ -46,6 +46,7 @@ extension PlanText {
             lines.append(
                 "making filesystems fit takes a scratch of up to \(ByteText.rounded(room)) for a while (--scratch)")
         }
+        lines += plan.conversion.map { Self.lines($0, manifest) } ?? []
         lines += plan.warnings.map { "note: \($0.sentence)" }
         lines += manifest.lostTexts(lost.map(\.captured)).map { "lost: \($0)" }
         for growth in plan.growths where lost.contains(where: { $0.partition == growth.number }) {
@@ -61,7 +62,11 @@ extension PlanText {
             )
         case .leftOut:
             lines.append(
-                "then: no boot repair, which would run programs of the restored system here (--boot-repair does)")
+                "then: no boot repair, which would run programs of the restored system here (--boot-repair does)"
+                    + (plan.conversion.map {
+                        ". Until it was done, the disk does not start by \(Firmware($0.goal)): start the machine from the "
+                            + "Reforge medium and run `reforge boot-repair`"
+                    } ?? ""))
         case .notNeeded: break
         }
         self.init(lines + changes)

@@ -53,7 +53,7 @@ extension RestoreOperation {
                 throw JobFailure(.refused, "\(disk) is another disk than the one that was restored")
             }
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
-            var options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
+            var options = bootRepairOptions(report.plan.plan, capturedDiskName: capturedDiskName, isClone: isClone)
             options.renewsSeeds = true
             options.luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)

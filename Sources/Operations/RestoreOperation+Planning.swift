@@ -15,11 +15,13 @@ import SystemPackage
 extension RestoreOperation {
     func makePlan(_ header: ImageHeader, _ target: OpenedDisk) throws -> RestorePlan {
         let policy = try layoutPolicy()
+        capturedTable = header.manifest.table
         guard let only = job.only else {
             return try RestorePlanner.plan(
                 header, onto: target.identity, geometry: target.device.geometry,
                 request: try layoutRequest(policy),
-                obstacles: obstacles(), mustBoot: job.repairsBoot != false, trustsUnknown: job.trustsUnknown)
+                obstacles: obstacles(), mustBoot: job.repairsBoot != false, trustsUnknown: job.trustsUnknown,
+                firmware: try firmwareRequest(header.manifest))
         }
         let table = try PartitionTableReader.read(
             target.device, secondOpinion: SecondOpinion(descriptor: target.device.fileDescriptor.rawValue))

@@ -31,6 +31,8 @@ package final class RestoreOperation {
     private var goesOn = true
     /// The disk that is cloned; `nil` for an image.
     private(set) var clone: ClonedDisk?
+    /// The partition table of the image, once it is planned with.
+    var capturedTable: PartitionTable?
     var image: String { job.image }
     var disk: String { job.disk }
 

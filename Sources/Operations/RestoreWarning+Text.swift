@@ -44,6 +44,8 @@ extension RestorePlan.Warning {
             return "\(Self.place(number)): its LUKS volume grows when it is opened, but the contents keep their size. "
                 + "After opening it, run: \(command)"
                 + (growsWithKey ? " (with --luks-key-file, the restore does this)" : "")
+        case .firmwareStays(let goal, let reason):
+            return "the disk is not made to start by \(goal.name): \(reason). Its partition table stays"
         case .unreadable(let hole): return hole.unreadableText
         }
     }

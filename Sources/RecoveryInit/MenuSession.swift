@@ -119,7 +119,8 @@ final class MenuSession {
         if image.description.hasSuffix("@") { image = try askSnapshot(image, password, name) }
         let target = try askDisk("Onto which disk? EVERYTHING on it is replaced.", name, reading: false)
         // Named by its path in the kernel: the user chose it from the current list of disks.
-        let job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
+        var job = RecoverySettings.Restore(image: image, target: .node(target.identity.path))
+        job.firmware = try askFirmware(image, password, name)
         let plan = try runner.restore(job, password: password?.path, confirmed: false)
         guard plan.status == ExitStatus.done.rawValue else {
             return finished(
@@ -161,6 +162,22 @@ final class MenuSession {
         let text = image.description.lowercased()
         guard try text.hasSuffix(".img.enc") || text.hasSuffix("@") && runner.isEncrypted(image) else { return nil }
         return try ask("Password (it shows as you type): ", name) { try PasswordFile(Array($0.utf8)) }
+    }
+
+    /// Asks whether a disk that does not start by this machine's firmware is to be converted.
+    private func askFirmware(
+        _ image: ImageAddress, _ password: PasswordFile?, _ name: String
+    ) throws -> FirmwareChoice {
+        guard let boot = runner.boot(of: image, password: password?.path),
+            let question = Menu.firmwareQuestion(boot, isUEFI: Files.exists("/sys/firmware/efi"))
+        else { return .keep }
+        console.say(question.text + "\n" + Menu.numbered(question.answers.map(\.text)))
+        return try ask("Number: ", name) { text in
+            guard let index = Menu.number(text, of: question.answers.count) else {
+                throw JobFailure(.usage, "That is not one of the numbers.")
+            }
+            return question.answers[index].choice
+        }
     }
 
     /// Asks for a snapshot of a repository.

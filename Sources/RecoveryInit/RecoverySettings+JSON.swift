@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import FoundationEssentials
 import JobModel
 
@@ -53,6 +54,8 @@ extension RecoverySettings {
 struct InspectedImage: Decodable {
     /// The image id in hexadecimal digits.
     var imageID: String?
+    /// How the captured disk starts.
+    var boot: BootSurvey?
 
     /// From the command's output; `nil` if it is not the expected JSON object.
     init?(json bytes: [UInt8]) {

@@ -28,6 +28,8 @@ package struct RecoverySettings: Equatable, Sendable {
         package var verify: Bool
         /// Whether boot repair runs after the restore.
         package var repairsBoot: Bool
+        /// The firmware that the disk is to start by.
+        package var firmware: FirmwareChoice
         /// Whether to restore filesystems that are not known to work with a different sector size.
         package var trustsUnknown: Bool
         /// The id of the job, so that it runs only once on its disk; `nil` for no such check.
@@ -44,9 +46,11 @@ package struct RecoverySettings: Equatable, Sendable {
         package init(
             image: ImageAddress, target: DiskSelector, layout: LayoutPolicy? = nil, partitions: [String] = [],
             imageID: String? = nil, verify: Bool = false, repairsBoot: Bool = true, trustsUnknown: Bool = false,
-            jobID: String? = nil, scratch: ImageAddress? = nil, newIdentity: IdentityRequest? = nil
+            jobID: String? = nil, scratch: ImageAddress? = nil, newIdentity: IdentityRequest? = nil,
+            firmware: FirmwareChoice = .keep
         ) {
             self.newIdentity = newIdentity
+            self.firmware = firmware
             self.jobID = jobID
             self.image = image
             self.target = target

@@ -210,7 +210,7 @@ struct RestoreJob {
         if let layout = settings.layout { job.layout = layout.rawValue }
         (job.partitions, job.verifies) = (settings.partitions, settings.verify)
         if !settings.repairsBoot { job.repairsBoot = false }
-        job.trustsUnknown = settings.trustsUnknown
+        (job.trustsUnknown, job.firmware) = (settings.trustsUnknown, settings.firmware.rawValue)
         // Minutes may have passed since the disk was chosen: its name may now denote another disk.
         job.expectedDiskSequence = disk.identity.diskSequence
         job.jobID = settings.jobID

@@ -11,13 +11,13 @@ struct SettingValues {
     private static let keys = [
         "restore", "target", "layout", "partition", "image-id", "verify", "finish", "capture", "to", "key",
         "boot-repair", "luks-key", "trust-unknown", "scratch", "repeat", "job-id",
-        "new-identity",
+        "new-identity", "firmware",
     ]
     /// Keys, each with the key that it requires.
     private static let companions = [
         ("target", "restore"), ("layout", "restore"), ("partition", "restore"), ("image-id", "restore"),
         ("verify", "restore"), ("boot-repair", "restore"), ("trust-unknown", "restore"), ("scratch", "restore"),
-        ("job-id", "restore"), ("new-identity", "restore"),
+        ("job-id", "restore"), ("new-identity", "restore"), ("firmware", "restore"),
         ("to", "capture"),
     ]
 
@@ -76,9 +76,13 @@ struct SettingValues {
         let newIdentity = try values["new-identity"].map { text throws(JobFailure) in
             try detail("new-identity", text, Self.checkedIdentity)
         }
+        let firmware: FirmwareChoice = try choice("firmware") ?? .keep
         let repairsBoot = try flag("boot-repair", otherwise: true)
         if !repairsBoot, let newIdentity, !newIdentity.parts.isDisjoint(with: [.uuids, .lvm]) {
             throw refuse("\(prefix)new-identity with uuids or lvm needs boot repair: leave out \(prefix)boot-repair")
+        }
+        guard repairsBoot || firmware == .keep else {
+            throw refuse("\(prefix)firmware needs \(prefix)boot-repair, which installs the loader")
         }
         return RecoverySettings.Restore(
             image: try detail("restore", image, ImageAddress.parse(setting:)),
@@ -94,7 +98,7 @@ struct SettingValues {
             },
             scratch: try values["scratch"].map { text throws(JobFailure) in
                 try detail("scratch", text, ImageAddress.parse(folder:))
-            }, newIdentity: newIdentity)
+            }, newIdentity: newIdentity, firmware: firmware)
     }
 
     private func capture(_ disk: String) throws(JobFailure) -> RecoverySettings.Job {

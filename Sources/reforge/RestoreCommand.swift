@@ -22,6 +22,7 @@ struct RestoreCommand: MountingCommand {
               reforge restore /mnt/backup/repo@2026-11-01 /dev/sda --delta
               reforge restore damaged.img.zst /dev/nvme0n1 --salvage
               ssh store cat laptop.img.zst | reforge restore - /dev/nvme0n1 --yes
+              reforge restore laptop.img.zst /dev/nvme0n1 --firmware uefi
               reforge restore /dev/sda /dev/sdb
               reforge restore lab.img.zst /dev/sda --new-identity=standard,hostname:lab-7 --hook register.sh
               truncate -s 64G disk.raw && reforge restore laptop.img.zst disk.raw --yes
@@ -29,7 +30,7 @@ struct RestoreCommand: MountingCommand {
             JSON fields: schema (1), dryRun, image, imageID, plan {imageUUID, target, geometry, request {policy, \
             wishes}, items [{number, name, type, filesystem, label, from, to, usedByteCount, action, volumes [{name, \
             filesystem, fromByteCount, toByteCount}]}], regionTargets, placements, only, tableIsUnchanged, growths, \
-            shrinks, remakes, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
+            shrinks, remakes, conversion, warnings}, diskState (untouched, partial, complete, salvaged), writtenByteCount, \
             resumedFrom, bootRepair {findings, changed, pending}, findings (known before), identity {plan, changed, \
             byHand, pending}, hooks [{name, ending, exitStatus, output, seconds}], warnings, incomplete, damage, lost [{partition, captured, \
             target}], lostFiles [{partition, files, moreFiles, notes}], source (the disk that was cloned: path, kernelName, model, \
@@ -96,6 +97,13 @@ struct RestoreCommand: MountingCommand {
             "Make the restored system boot, with its own programs where it has them (default: only in the recovery environment)."
     )
     var bootRepair: Bool?
+    @Option(
+        help: """
+            The firmware that the restored disk is to start by. keep: as captured. auto: that of this machine, where \
+            GRUB can be installed anew. bios, uefi: that one, or the restore is refused. An MBR becomes a GPT for UEFI.
+            """
+    )
+    var firmware = FirmwareChoice.keep
     @Flag(
         help:
             "On a disk with another sector size, also restore contents that are not known to work there (raw contents, locked LUKS)."
@@ -139,7 +147,7 @@ struct RestoreCommand: MountingCommand {
         (job.jobID, job.luksKeyFiles, job.allowsBacking) = (
             jobID, luksOptions.luksKeyFile, backingOptions.allowBacking
         )
-        (job.rescues, job.confirmedSource) = (rescue, confirmSource)
+        (job.rescues, job.confirmedSource, job.firmware) = (rescue, confirmSource, firmware.rawValue)
         (job.newIdentity, job.hooks) = (identityOptions.newIdentity, identityOptions.hook)
         return job
     }
@@ -150,3 +158,4 @@ struct RestoreCommand: MountingCommand {
 }
 
 extension LayoutPolicy: ExpressibleByArgument {}
+extension FirmwareChoice: ExpressibleByArgument {}

@@ -22,6 +22,7 @@ import Testing
                 case .runGrubInstall(let platform, _, _, _): "grub-install \(platform)"
                 case .updateGrub: "update-grub"
                 case .writeBIOSBoot: "own BIOS"
+                case .writeGrubEFI: "own UEFI"
                 }
             default: "\(step)"
             }

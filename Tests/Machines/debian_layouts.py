@@ -125,6 +125,33 @@ def mbr(disk: Path, length: int, tree: Path, work: Path) -> None:
     )
 
 
+def without_grub_for(tree: Path, target: str) -> None:
+    """Takes GRUB for one firmware out of the system, as where only the package of the other was installed."""
+    for folder in (f"usr/lib/grub/{target}", f"boot/grub/{target}"):
+        shutil.rmtree(tree / folder)
+
+
+def mbr_only(disk: Path, length: int, tree: Path, work: Path) -> None:
+    """As `mbr`, and the system has no GRUB for UEFI. Boots by BIOS."""
+    without_grub_for(tree, "x86_64-efi")
+    mbr(disk, length, tree, work)
+
+
+def uefi_only(disk: Path, length: int, tree: Path, work: Path) -> None:
+    """GPT: ESP, ext4 root, swap; the system has no GRUB for BIOS. Boots by UEFI."""
+    root_start = MIB + ESP_BYTES
+    swap_start = length - MIB - SWAP_BYTES
+    write_table(disk, [
+        (TYPE_ESP, MIB, ESP_BYTES, "esp"),
+        (TYPE_LINUX, root_start, swap_start - root_start, "root"),
+        (TYPE_SWAP, swap_start, SWAP_BYTES, "swap"),
+    ])  # fmt: skip
+    write_esp(disk, tree, work, MIB)
+    without_grub_for(tree, "i386-pc")
+    write_ext4(disk, tree, root_start, swap_start - root_start)
+    write_swap(disk, work, swap_start)
+
+
 def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
     """GPT: ESP, Btrfs with the subvolumes @ and @home, swap. Boots by UEFI."""
     root_start = MIB + ESP_BYTES
@@ -310,6 +337,8 @@ def luks(disk: Path, length: int, tree: Path, work: Path) -> None:
 LAYOUTS: dict[str, tuple[list[str], Layout]] = {
     "plain": (debian_tree.PACKAGES, plain),
     "mbr": (debian_tree.PACKAGES, mbr),
+    "mbr-only": (debian_tree.PACKAGES, mbr_only),
+    "uefi-only": (debian_tree.PACKAGES, uefi_only),
     "btrfs": (debian_tree.MORE_PACKAGES, btrfs),
     "lvm": (debian_tree.MORE_PACKAGES, lvm),
     "luks": (debian_tree.MORE_PACKAGES, luks),

@@ -366,3 +366,35 @@ import Testing
             as [(String, UInt64)])
     func sizes(text: String, expected: UInt64) { #expect(SizeText.parse(text) == expected) }
 }
+
+/// The firmware of restored disks, in settings and in the menu.
+@Suite struct FirmwareSettingsTests {
+    private let base = "reforge.restore=LABEL=X:/a.img.zst reforge.target=serial=T"
+
+    @Test func settingsNameAFirmware() throws {
+        for (text, choice) in [("", FirmwareChoice.keep), (" reforge.firmware=uefi", .uefi), (" reforge.firmware=auto", .auto)] {
+            guard case .restore(let restore) = try RecoverySettings.parse(commandLine: base + text)?.job else {
+                Issue.record("no restore: \(text)")
+                continue
+            }
+            #expect(restore.firmware == choice)
+        }
+        for wrong in [" reforge.firmware=efi", " reforge.firmware=uefi reforge.boot-repair=no"] {
+            #expect(throws: JobFailure.self) { try RecoverySettings.parse(commandLine: base + wrong) }
+        }
+    }
+
+    @Test func theMenuAsksWhereTheFirmwareDiffers() {
+        let bios = BootSurvey(biosBootCode: "GRUB", biosCoreImageFound: true)
+        let uefi = BootSurvey(efiLoaders: [#"\EFI\debian\grubx64.efi"#])
+        let both = BootSurvey(biosBootCode: "GRUB", biosCoreImageFound: true, efiLoaders: [#"\EFI\debian\grubx64.efi"#])
+        #expect(Menu.firmwareQuestion(bios, isUEFI: true)?.answers.map(\.choice) == [.auto, .keep])
+        #expect(Menu.firmwareQuestion(uefi, isUEFI: false)?.answers.map(\.choice) == [.auto, .keep])
+        #expect(Menu.firmwareQuestion(bios, isUEFI: false) == nil)
+        #expect(Menu.firmwareQuestion(uefi, isUEFI: true) == nil)
+        for isUEFI in [true, false] {
+            #expect(Menu.firmwareQuestion(both, isUEFI: isUEFI) == nil)
+            #expect(Menu.firmwareQuestion(BootSurvey(), isUEFI: isUEFI) == nil)
+        }
+    }
+}

@@ -8,7 +8,7 @@ extension FindingCode {
         .entryNotFirst, .entryStale, .entriesUnreadable, .tableMissing, .espUnreadable, .fallbackMissing,
         .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .systemMissing, .systemUnread,
         .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
-        .fstabDeviceName, .resumeLost,
+        .fstabDeviceName, .resumeLost, .espNotMounted,
     ]
 
     static let noBIOSBoot = FindingCode(

@@ -9,6 +9,8 @@ package struct BootScene {
     package let disk: BlockDevice
     /// The partitions and volumes of the disk.
     package let volumes: [BootVolume]
+    /// Whether its table is a GPT.
+    package let hasGPT: Bool
     /// Its EFI system partition.
     package let esp: ESPContents?
     /// The system installed on it.

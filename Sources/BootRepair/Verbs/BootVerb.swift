@@ -12,6 +12,10 @@ package enum BootVerb: Codable, Equatable, Sendable {
     case copyFile(FileCopies)
     /// Removes a file.
     case removeFile(FileRemoval)
+    /// Writes new files.
+    case writeFiles(FileWrites)
+    /// Adds lines to a text file.
+    case addLines(LineAddition)
     /// Writes sectors outside of filesystems, once everything is unmounted.
     case writeSectors(SectorWrites)
     /// Makes a new initramfs by the installed system's generator.
@@ -33,7 +37,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
 
     var stage: Stage {
         switch self {
-        case .runTool, .editFile, .copyFile, .removeFile, .rebuildInitramfs: .tree
+        case .runTool, .editFile, .copyFile, .removeFile, .writeFiles, .addLines, .rebuildInitramfs: .tree
         case .writeSectors, .patchBytes: .disk
         case .changeNVRAM: .firmware
         }
@@ -54,6 +58,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .editFile(let edit): edit.file.place == .system
         case .removeFile(let removal): removal.file.place == .system
         case .copyFile(let copies): copies.place == .system || copies.files.contains { $0.from.place == .system }
+        case .writeFiles(let writes): writes.place == .system || writes.files.contains { $0.content.isInSystem }
+        case .addLines(let addition): addition.file.place == .system
         case .writeSectors(let writes): writes.runs.contains { $0.source.isInSystem }
         case .patchBytes, .changeNVRAM: false
         }
@@ -63,7 +69,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var needsESP: Bool {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
-        case .editFile, .copyFile, .removeFile: uses(.esp)
+        case .editFile, .copyFile, .removeFile, .writeFiles, .addLines: uses(.esp)
         case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }
@@ -72,7 +78,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var needsExtendedBoot: Bool {
         switch self {
         case .runTool(_, let otherwise): otherwise?.needsExtendedBoot == true
-        case .editFile, .copyFile, .removeFile: uses(.extendedBoot)
+        case .editFile, .copyFile, .removeFile, .writeFiles, .addLines: uses(.extendedBoot)
         case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }
@@ -83,6 +89,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
         case .editFile(let edit): edit.file.place == place
         case .removeFile(let removal): removal.file.place == place
         case .copyFile(let copies): copies.place == place || copies.files.contains { $0.from.place == place }
+        case .writeFiles(let writes): writes.place == place
+        case .addLines(let addition): addition.file.place == place
         case .runTool, .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
         }
     }

@@ -186,62 +186,12 @@ package struct FATRemake {
         return written
     }
 
-    /// The reserved sectors: boot sector, and for FAT32 FSInfo and the backups of both.
     private func reservedArea() throws -> [UInt8] {
-        let sector = Int(layout.sectorSize)
-        let boot = try bootSector()
-        var area = boot + [UInt8](repeating: 0, count: Int(layout.reservedSectorCount) * sector - boot.count)
-        guard layout.kind == .fat32 else { return area }
-        var info = [UInt8](repeating: 0, count: 512)
-        info.setLittleEndian(0x4161_5252 as UInt32, at: 0)  // FSI_LeadSig
-        info.setLittleEndian(0x6141_7272 as UInt32, at: 484)  // FSI_StrucSig
-        info.setLittleEndian(UInt32(clamping: layout.clusterCount + 2 - nextCluster), at: 488)  // FSI_Free_Count
-        info.setLittleEndian(UInt32(clamping: nextCluster), at: 492)  // FSI_Nxt_Free
-        info.setLittleEndian(0xAA55_0000 as UInt32, at: 508)  // FSI_TrailSig
-        area.replaceSubrange(sector..<sector + 512, with: info)
-        area.replaceSubrange(6 * sector..<6 * sector + 512, with: boot)
-        area.replaceSubrange(7 * sector..<7 * sector + 512, with: info)
-        return area
-    }
-
-    private func bootSector() throws -> [UInt8] {
         let old = try source.volume.readBytes(at: 0, count: 512)
-        let isFAT32 = layout.kind == .fat32
-        // The old boot code for BIOS relies on the old sizes: the new one prints nothing and returns (int 18h).
-        var boot = [UInt8](repeating: 0, count: 512)
-        let extended = isFAT32 ? 64 : 36
-        boot.replaceSubrange(0..<3, with: [0xEB, UInt8(extended + 26 - 2), 0x90])
-        boot.replaceSubrange(3..<11, with: old[3..<11])  // BS_OEMName
-        boot.setLittleEndian(UInt16(layout.sectorSize), at: 11)  // BPB_BytsPerSec
-        boot[13] = UInt8(layout.sectorsPerCluster)  // BPB_SecPerClus
-        boot.setLittleEndian(UInt16(layout.reservedSectorCount), at: 14)  // BPB_RsvdSecCnt
-        boot[16] = 2  // BPB_NumFATs
-        boot.setLittleEndian(UInt16(layout.rootEntryCount), at: 17)  // BPB_RootEntCnt
-        let isSmall = !isFAT32 && layout.sectorCount <= UInt64(UInt16.max)
-        boot.setLittleEndian(isSmall ? UInt16(layout.sectorCount) : 0, at: 19)  // BPB_TotSec16
-        boot[21] = 0xF8  // BPB_Media: fixed
-        boot.setLittleEndian(isFAT32 ? 0 : UInt16(layout.sectorsPerFAT), at: 22)  // BPB_FATSz16
-        boot.setLittleEndian(UInt16(63), at: 24)  // BPB_SecPerTrk
-        boot.setLittleEndian(UInt16(255), at: 26)  // BPB_NumHeads
-        boot.setLittleEndian(hiddenSectors, at: 28)  // BPB_HiddSec
-        boot.setLittleEndian(isSmall ? 0 : UInt32(layout.sectorCount), at: 32)  // BPB_TotSec32
-        if isFAT32 {
-            boot.setLittleEndian(UInt32(layout.sectorsPerFAT), at: 36)  // BPB_FATSz32
-            boot.setLittleEndian(folderClusters[0], at: 44)  // BPB_RootClus
-            boot.setLittleEndian(UInt16(1), at: 48)  // BPB_FSInfo
-            boot.setLittleEndian(UInt16(6), at: 50)  // BPB_BkBootSec
-        }
-        boot[extended] = 0x80  // BS_DrvNum
-        if let serialNumber = source.boot.serialNumber {
-            boot[extended + 2] = 0x29  // BS_BootSig
-            boot.setLittleEndian(serialNumber, at: extended + 3)  // BS_VolID
-        }
-        let label = source.boot.label ?? Array("NO NAME    ".utf8)
-        boot.replaceSubrange(extended + 7..<extended + 18, with: label.prefix(11))  // BS_VolLab
-        let name = "FAT\(layout.entryBits)   "
-        boot.replaceSubrange(extended + 18..<extended + 26, with: Array(name.utf8))  // BS_FilSysType
-        boot.replaceSubrange(extended + 26..<extended + 30, with: [0xCD, 0x18, 0xEB, 0xFE])
-        boot.setLittleEndian(UInt16(0xAA55), at: 510)
-        return boot
+        return FATFront(
+            layout: layout, name: Array(old[3..<11]), serialNumber: source.boot.serialNumber,
+            label: source.boot.label ?? Array("NO NAME    ".utf8), hiddenSectors: hiddenSectors,
+            rootCluster: layout.kind == .fat32 ? folderClusters[0] : 0, nextCluster: nextCluster
+        ).bytes()
     }
 }

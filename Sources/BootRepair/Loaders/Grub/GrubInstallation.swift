@@ -2,6 +2,12 @@
 
 /// The GRUB installation of a system, for all of its platforms. Paths are inside the system.
 struct GrubInstallation: LoaderFinding {
+    /// A file of the menu with names of partitions in another table.
+    struct TableNames: Codable, Equatable, Sendable {
+        var path: String
+        var changes: [WordChange]
+    }
+
     /// The command that installs it, `grub-install` or `grub2-install`; `nil` if there is none.
     var install: String?
     /// The command that writes its menu.
@@ -14,6 +20,10 @@ struct GrubInstallation: LoaderFinding {
     var path = "/boot/grub"
     /// The problems of its grub.cfg, a sentence part each; `nil` if there is no grub.cfg.
     var configurationProblems: [String]?
+    /// Whether the menu takes its entries from /boot/loader/entries, by a module that only some GRUBs have.
+    var usesLoaderEntries = false
+    /// The files of the menu that name partitions of an MBR on a disk with a GPT, with their changes.
+    var tableNames: [TableNames] = []
     /// The missing devices from which its kernels resume from hibernation, by UUID or device name.
     var lostResume: [String] = []
     /// Whether grub-install left a core.img for BIOS in its folder.

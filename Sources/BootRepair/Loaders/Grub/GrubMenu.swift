@@ -6,7 +6,7 @@ import SystemAccess
 struct GrubMenu: BootLoader {
     let name = "grub-menu"
     let programs = ["grub-install", "grub2-install"]
-    let codes: [FindingCode] = [.grubMenuWrong]
+    let codes: [FindingCode] = [.grubMenuWrong, .grubMBRNames]
 
     /// The folder of the menu.
     static func folder(in system: borrowing AnchoredFolder) -> String {
@@ -31,7 +31,16 @@ struct GrubMenu: BootLoader {
         if let text = anchor.text("\(folder)/grub.cfg") {
             let menu = GrubConfiguration(text)
             grub.configurationProblems = menu.problems(volumes: scene.volumes, rootPartition: system.rootPartition)
+            grub.usesLoaderEntries = menu.usesLoaderEntries
             grub.lostResume = menu.lostResume(volumes: scene.volumes)
+        }
+        // On an MBR there is no name of another kind.
+        if scene.hasGPT {
+            for path in ["\(folder)/grub.cfg", "\(folder)/custom.cfg", "/etc/grub.d/40_custom"] {
+                let changes = GrubTableNames.changes(
+                    in: anchor.text(path) ?? "", volumes: scene.volumes, rootPartition: system.rootPartition)
+                if !changes.isEmpty { grub.tableNames.append(.init(path: path, changes: changes)) }
+            }
         }
         grub.hasCoreImage = anchor.exists("\(folder)/i386-pc/core.img")
         grub.bootImage = ["\(folder)/i386-pc/boot.img", "/usr/lib/grub/i386-pc/boot.img"]
@@ -49,6 +58,7 @@ struct GrubMenu: BootLoader {
         for place in grub.lostResume {
             plan.loseResume(of: place, system, at: .file("\(grub.folder)/grub.cfg"))
         }
+        for names in grub.tableNames { planNames(names, &plan) }
         let isInstalled = steps.contains { $0.installsGrub || $0.editsGrubDefaults }
         guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
         // GRUB may be installed and not be the loader.
@@ -74,6 +84,21 @@ struct GrubMenu: BootLoader {
                 matters: true)
         }
         return plan
+    }
+
+    private func planNames(_ names: GrubInstallation.TableNames, _ plan: inout LoaderPlan) {
+        let count = names.changes.count
+        plan.find(
+            .grubMBRNames, "\(names.path) names partitions by their numbers in an MBR (\(count) words)",
+            at: .file(names.path, line: names.changes.first.map { $0.line + 1 }),
+            fixedBy: [
+                BootRepairStep(
+                    "name partitions as in the GPT in \(names.path) (\(count) words)",
+                    .editFile(
+                        FileEdit(
+                            TreePath(.system, names.path), names.changes,
+                            done: "named partitions as in the GPT in \(names.path)")), by: name)
+            ])
     }
 
     func judge(_ configuration: [UInt8]?, volumes: [BootVolume], rootPartition: Int) -> ConfigurationVerdict {

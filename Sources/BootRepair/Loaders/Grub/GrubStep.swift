@@ -9,6 +9,8 @@ enum GrubStep: StepRecord {
     case updateGrub(command: [String])
     /// Boot code and block lists, without the installed system's tools.
     case writeBIOSBoot(GrubBIOSWrite)
+    /// GRUB on the EFI system partition, without the installed system's tools.
+    case writeGrubEFI(GrubEFIWrite)
 
     /// A line for the user.
     var description: String {
@@ -19,6 +21,7 @@ enum GrubStep: StepRecord {
                 + (otherwise.map { "; if that fails: \($0)" } ?? "")
         case .updateGrub(let command): "run the installed system's `\(command.joined(separator: " "))`"
         case .writeBIOSBoot(let write): "\(write)"
+        case .writeGrubEFI(let write): "\(write)"
         }
     }
 }
@@ -48,6 +51,10 @@ extension BootRepairStep {
 
     static func writeBIOSBoot(_ write: GrubBIOSWrite, by loader: String) -> BootRepairStep {
         BootRepairStep(GrubStep.writeBIOSBoot(write), write.verb, by: loader)
+    }
+
+    static func writeGrubEFI(_ write: GrubEFIWrite, by loader: String) -> BootRepairStep {
+        BootRepairStep(GrubStep.writeGrubEFI(write), write.verb, by: loader)
     }
 
     /// Whether the step runs grub-install.

@@ -59,6 +59,11 @@ struct GrubBIOSPlanner {
             plan.alreadyRight.append("\(place) (grub-install is not run: \(obstacle?.reason ?? "the disk is a file"))")
         } else if let write = ownWrite() {
             repair(by: .writeBIOSBoot(write, by: GrubBIOS().name))
+            if case .made(modulesFolder: nil, _, _) = write.core {
+                plan.find(
+                    .grubFromMedium, "\(target.system?.name ?? "the system") has no GRUB for BIOS of its own",
+                    unfixed: "install its package (Debian: grub-pc) in the started system, so that updates reach it")
+            }
         } else {
             let obstacle = obstacle ?? BootObstacle("the disk is a file", onlyHere: true)
             plan.fail(
@@ -124,16 +129,25 @@ struct GrubBIOSPlanner {
         guard let system = target.system, let grub, system.missingBoot == nil else { return nil }
         if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
         guard bios.ownTools.contains("grub-mkimage"), grub.configurationProblems != nil,
-            let boot = survey.volume(system.bootPartition), boot.isPartition,
+            let boot = survey.volume(system.bootPartition), boot.isPartition || boot.logicalVolume != nil,
             let driver = boot.traits.grubModule
         else { return nil }
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"
-        let prefix = "(,\(table)\(boot.number))\(grub.path)"
-        let modules = ["biosdisk", "part_\(table)", driver]
+        let prefix: String
+        if let volume = boot.logicalVolume {
+            // GRUB's name of a volume is device-mapper's (grub 2.06, grub-core/disk/lvm.c).
+            guard let name = boot.mapperPaths.first?.split(separator: "/").last, volume.name.contains("/") else {
+                return nil
+            }
+            prefix = "(lvm/\(name))\(grub.path)"
+        } else {
+            prefix = "(,\(table)\(boot.number))\(grub.path)"
+        }
+        let modules = ["biosdisk", "part_\(table)"] + (boot.logicalVolume == nil ? [] : ["lvm"]) + [driver]
         if grub.platforms.contains("i386-pc") {
             return .made(modulesFolder: "/usr/lib/grub/i386-pc", prefix: prefix, modules: modules)
         }
-        guard bios.ownTools.contains("i386-pc") else { return nil }
+        guard bios.ownTools.contains("i386-pc"), !grub.usesLoaderEntries else { return nil }
         // Without modules of one version on the disk, core.img must contain all modules that a grub.cfg uses.
         return .made(
             modulesFolder: nil, prefix: prefix,

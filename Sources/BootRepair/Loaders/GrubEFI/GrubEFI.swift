@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import LinuxSystem
+import SystemAccess
+import SystemPackage
 
 /// GRUB started by UEFI firmware from the EFI system partition, directly or by a shim.
 struct GrubEFI: BootLoader {
     let name = "grub-efi"
     let configurations = ["grub.cfg"]
-    let codes: [FindingCode] = [.grubLoaderMissing, .grubLoaderLost]
+    let codes: [FindingCode] = [.grubLoaderMissing, .grubLoaderLost, .grubFromMedium, .grubUnsigned]
 
     /// Files beside a loader that its copy needs too, if they exist.
     static func companions(of loader: String) -> [String] {
@@ -18,6 +21,17 @@ struct GrubEFI: BootLoader {
     func survey(_ scene: BootScene) throws(BootRepairError) -> GrubEFIFinding? {
         guard let esp = scene.esp else { return nil }
         guard scene.system != nil else { return GrubEFIFinding(esp) }
+        var finding = try surveyed(esp, scene)
+        for (name, paths) in [
+            ("grub-mkimage", ["/usr/bin/grub-mkimage", "/bin/grub-mkimage"]),
+            ("x86_64-efi", ["\(GrubEFIWrite.ownFolder)/kernel.img"]),
+        ] where paths.contains(where: { Files.exists(FilePath($0)) }) {
+            finding.ownTools.append(name)
+        }
+        return finding
+    }
+
+    private func surveyed(_ esp: ESPContents, _ scene: BootScene) throws(BootRepairError) -> GrubEFIFinding {
         let anchor = try scene.anchored()
         let folder = GrubMenu.folder(in: anchor)
         let files = [
@@ -32,12 +46,36 @@ struct GrubEFI: BootLoader {
         planner.planLoader()
         return planner.plan
     }
+
+    func verify(_ disk: BlockDevice, volumes: [BootVolume]) -> String? {
+        guard let esp = volumes.first(where: \.isESP) else { return nil }
+        do throws(BlockIOError) { try disk.dropCache() } catch {
+            return "the EFI system partition could not be read back: \(error)"
+        }
+        let contents = ESPReader.read(disk, volume: esp, configurations: configurations)
+        if let problem = contents.survey.problem { return "the EFI system partition could not be read back: \(problem)" }
+        let finding = GrubEFIFinding(contents)
+        let isFound = finding.loaders.contains { loader in
+            loader.searchedUUIDs.isEmpty
+                || loader.searchedUUIDs.contains { uuid in
+                    volumes.contains { $0.uuid?.lowercased() == uuid.lowercased() }
+                }
+        }
+        return isFound ? nil : "the disk does not start by UEFI: no loader on its EFI system partition finds this system"
+    }
 }
 
 extension FindingCode {
     static let grubLoaderMissing = FindingCode(
         "grub-loader-missing", .loader, .stops, "The EFI system partition holds no loader of the installed system",
-        fix: "Boot repair runs the system's `grub-install` for UEFI")
+        fix: "Boot repair runs the system's `grub-install` for UEFI, or makes GRUB from the medium's modules")
+    static let grubFromMedium = FindingCode(
+        "grub-from-medium", .loader, .note,
+        "The installed system has no GRUB for the firmware of the machine: its updates do not reach the medium's",
+        fix: "Install `grub-efi-amd64` or `grub-pc` (or what the distribution has for it) in the started system")
+    static let grubUnsigned = FindingCode(
+        "grub-unsigned", .loader, .stops, "The firmware enforces Secure Boot, and GRUB from the medium is not signed",
+        fix: "Switch Secure Boot off in the firmware's setup, or install the system's signed GRUB and shim")
     static let grubLoaderLost = FindingCode(
         "grub-loader-lost", .loader, .stops, "GRUB for UEFI looks for a filesystem that is not on the disk",
         fix: "Boot repair runs the system's `grub-install` for UEFI")

@@ -19,11 +19,17 @@ package struct GrubEFIFinding: LoaderFinding {
     }
 
     package var loaders: [Loader]
+    /// GRUB files on the running machine: `grub-mkimage`, and the modules, `x86_64-efi`.
+    package var ownTools: [String]
 
-    package init(loaders: [Loader] = []) { self.loaders = loaders }
+    package init(loaders: [Loader] = [], ownTools: [String] = []) {
+        self.loaders = loaders
+        self.ownTools = ownTools
+    }
 
     /// - Parameter installed: files of the installed system that a loader may be a copy of.
     package init(_ esp: ESPContents, installed: [[UInt8]] = []) {
+        ownTools = []
         loaders = esp.files.map { file in
             Loader(
                 path: file.path,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import SystemAccess
 
 /// Plans the loader on the EFI system partition.
@@ -57,6 +58,14 @@ struct GrubEFIPlanner {
         }
         guard loader != nil || target.system != nil else { return }
         let (code, problem) = problem(with: loader)
+        if let write = ownWrite(over: loader) {
+            plan.find(
+                code, problem, severity: target.matters(.uefi) ? nil : .note, at: evidence(loader),
+                fixedBy: [.writeGrubEFI(write, by: GrubEFI().name)])
+            noteMedium(write)
+            plan.start = start(write.folder, GrubEFIWrite.fileName, isNew: true)
+            return
+        }
         plan.fail(
             code, problem, at: evidence(loader),
             BootObstacle(
@@ -74,6 +83,39 @@ struct GrubEFIPlanner {
 
     private func evidence(_ loader: EFILoader?) -> Finding.Evidence {
         Finding.Evidence(partition: target.survey.esp?.partition, file: loader?.path)
+    }
+
+    /// GRUB made by Reforge's built-in fallback; `nil` if it has none.
+    private func ownWrite(over loader: EFILoader?) -> GrubEFIWrite? {
+        guard let system = target.system, let grub = target.grub, system.missingBoot == nil,
+            target.obstacleToESP == nil, grub.configurationProblems != nil, finding.ownTools.contains("grub-mkimage"),
+            // A shim starts only what is signed.
+            loader?.name.lowercased() != "shimx64.efi",
+            let boot = target.survey.volume(system.bootPartition), let uuid = boot.uuid,
+            let driver = boot.traits.grubModule
+        else { return nil }
+        let modulesFolder = grub.platforms.contains("x86_64-efi") ? "/usr/lib/grub/x86_64-efi" : nil
+        // Other distributions' menus may need modules that the medium's GRUB does not have.
+        guard modulesFolder != nil || finding.ownTools.contains("x86_64-efi") && !grub.usesLoaderEntries else {
+            return nil
+        }
+        return GrubEFIWrite(
+            folder: loader?.folder ?? ESPSurvey.folderNames(ofDistribution: system.identifier).first ?? "grub",
+            modulesFolder: modulesFolder, drivers: boot.logicalVolume == nil ? [driver] : ["lvm", driver], uuid: uuid,
+            path: grub.path)
+    }
+
+    private mutating func noteMedium(_ write: GrubEFIWrite) {
+        if write.modulesFolder == nil {
+            plan.find(
+                .grubFromMedium, "\(target.system?.name ?? "the system") has no GRUB for UEFI of its own",
+                unfixed: "install its package (Debian: grub-efi-amd64) in the started system, so that updates reach it")
+        }
+        if target.options.machine?.secureBoot == true {
+            plan.find(
+                .grubUnsigned, "this machine enforces Secure Boot, and the GRUB that is made is not signed",
+                unfixed: "switch Secure Boot off in the firmware's setup")
+        }
     }
 
     /// The reason grub-install cannot run for UEFI in place of `loader`; `nil` if it can.
