@@ -214,7 +214,8 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "BootFiles", "BootRepair", "ByteParsing", "Codecs", "DiskEditing", "DiskModel", "Filesystems",
-                "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository", "Imaging",
+                "ImageModel", "ImageFiles", "NBD", "Emulator", "DiskImages", "Appliance", "ObjectStore", "Repository",
+                "Imaging",
                 "LinuxSystem", "SystemAccess", "TestSupport", system,
             ], exclude: ["Inputs"]),
     ] + fuzzers

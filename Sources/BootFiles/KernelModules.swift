@@ -11,6 +11,8 @@ package struct KernelModules: Sendable {
     package static let fileByteCount = 32 << 20
     private static let mostModules = 100_000
     private static let mostAliases = 1_000_000
+    /// The steps of one lookup. Debian's modules.alias takes some 100,000.
+    private static let mostSteps = 20_000_000
 
     /// Parts of the file: there are tens of thousands.
     private struct Alias {
@@ -114,10 +116,11 @@ package struct KernelModules: Sendable {
         let text = Array(modalias.utf8)
         let bus = Self.bus(text)
         var found: [String] = []
+        var budget = Self.mostSteps
         for table in [aliases, builtInAliases] {
             // Patterns with a special character before the first ":" are under "".
             for alias in (table[bus] ?? []) + (bus.isEmpty ? [] : table[""] ?? [])
-            where ModulePattern(alias.pattern).matches(text) {
+            where ModulePattern(alias.pattern).matches(text, budget: &budget) {
                 let module = ModuleName(String(decoding: alias.module, as: UTF8.self)).text
                 if !found.contains(module) { found.append(module) }
             }

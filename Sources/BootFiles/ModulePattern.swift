@@ -11,14 +11,14 @@ struct ModulePattern: Equatable, Sendable {
         pattern.prefix { $0 != UInt8(ascii: "*") && $0 != UInt8(ascii: "?") && $0 != UInt8(ascii: "[") }
     }
 
-    /// The steps that one match may take: patterns are from a captured system.
-    private static let mostSteps = 100_000
-
-    func matches(_ text: [UInt8]) -> Bool {
+    /// - Parameter budget: the steps that are left; without any, nothing matches. Patterns are from a captured system,
+    ///   and may be made to take long.
+    func matches(_ text: [UInt8], budget: inout Int) -> Bool {
         var (place, position) = (pattern.startIndex, 0)
         // Where to go back to: the last `*`, and the text that it has taken.
         var star: (place: Int, position: Int)?
-        for _ in 0..<Self.mostSteps {
+        while budget > 0 {
+            budget -= 1
             if place < pattern.endIndex, pattern[place] == UInt8(ascii: "*") {
                 star = (place + 1, position)
                 place += 1

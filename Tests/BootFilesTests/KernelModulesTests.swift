@@ -69,7 +69,8 @@ import Testing
         #expect(modules.need(of: bridge) == nil)
         #expect(modules.need(of: DeviceDriver(modalias: "acpi:PNP0A08:")) == nil)
         // A controller that this kernel does not know.
-        let newer = DeviceDriver(modalias: "pci:v00001234d00005678sv0sd0bc01sc07i00", driver: "mpi3mr", module: "mpi3mr")
+        let newer = DeviceDriver(
+            modalias: "pci:v00001234d00005678sv0sd0bc01sc07i00", driver: "mpi3mr", module: "mpi3mr")
         #expect(modules.need(of: newer)?.modules == [])
         #expect(modules.need(ofFilesystem: "ext4").modules == ["ext4"])
         #expect(modules.need(ofFilesystem: "xfs").modules == [])
@@ -78,7 +79,8 @@ import Testing
     @Test func whatIsMissing() throws {
         let modules = try Self.modules()
         let needs = [
-            ModuleNeed(["ahci"], for: "a"), ModuleNeed(["uas", "virtio_pci"], for: "b"), ModuleNeed(["sd_mod"], for: "c"),
+            ModuleNeed(["ahci"], for: "a"), ModuleNeed(["uas", "virtio_pci"], for: "b"),
+            ModuleNeed(["sd_mod"], for: "c"),
             ModuleNeed([], for: "d"),
         ]
         #expect(modules.unmet(needs, by: []).map(\.reason) == ["a", "b", "d"])
@@ -90,7 +92,8 @@ import Testing
     /// fnmatch(3), on what a captured system may hold.
     @Test func patterns() {
         func matches(_ pattern: String, _ text: String) -> Bool {
-            ModulePattern(Array(pattern.utf8)[...]).matches(Array(text.utf8))
+            var budget = 100_000
+            return ModulePattern(Array(pattern.utf8)[...]).matches(Array(text.utf8), budget: &budget)
         }
         #expect(matches("a*b*c", "aXXbYYc") && !matches("a*b*c", "aXXbYY") && matches("*", "") && matches("", ""))
         #expect(matches("a?c", "abc") && !matches("a?c", "ac") && matches("[!a-c]x", "dx") && !matches("[^a-c]x", "bx"))

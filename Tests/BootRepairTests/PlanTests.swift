@@ -390,7 +390,7 @@ import Testing
         var survey = Fixture.survey(.bios)
         survey.system?.kernels = [
             .init(name: "vmlinuz-1", initramfs: nil),
-            .init(name: "vmlinuz-2", initramfs: "initrd.img-2", contents: InitramfsSurvey(isHostOnly: true)),
+            .init(name: "vmlinuz-2", initramfs: "initrd.img-2", version: "2", contents: InitramfsSurvey(isHostOnly: true)),
         ]
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.findings.map(\.code) == ["initramfs-missing", "initramfs-one-machine"])

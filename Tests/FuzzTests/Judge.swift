@@ -43,7 +43,8 @@ struct Judge: Sendable {
             Judge(name: "nbdserver", run: nbdServer), Judge(name: "nbdclient", run: nbdClient),
             Judge(name: "clonezilla", run: clonezilla), Judge(name: "fog", run: fog),
             Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
-            Judge(name: "partclone", run: partclone),
+            Judge(name: "partclone", run: partclone), Judge(name: "initramfs", run: initramfs),
+            Judge(name: "program", run: efiProgram), Judge(name: "modules", run: kernelModules),
         ]
 
     /// A volume of any kind.

@@ -21,7 +21,7 @@ extension BootRepairExecutor {
         let old = anchor.byteCount(of: rebuild.path)
         if let old { try keep(old, rebuild, try tree.place(folder.string)) }
         let configured = try configure(rebuild, anchor)
-        defer { try? anchor.remove(Self.allDrivers) }
+        defer { _ = try? anchor.remove(Self.allDrivers) }
         var problem: String?
         do throws(SystemCallError) {
             let output = try tree.run(rebuild.command)
@@ -78,7 +78,8 @@ extension BootRepairExecutor {
         // initramfs-tools(7): one module a line, with its dependencies.
         let old = (try? anchor.read(Self.moduleList)) ?? []
         let text = String(decoding: old, as: UTF8.self)
-        let named = Set(text.split(separator: "\n").compactMap { $0.split(separator: " ").first.map { ModuleName($0) } })
+        let named = Set(
+            text.split(separator: "\n").compactMap { $0.split(separator: " ").first.map { ModuleName($0) } })
         let added = rebuild.modules.filter { !named.contains(ModuleName($0)) }
         guard !added.isEmpty, anchor.exists("/etc/initramfs-tools") else { return nil }
         let end = text.isEmpty || text.hasSuffix("\n") ? "" : "\n"

@@ -17,6 +17,11 @@ extension BootRepairPlanner {
             }
             let path = "/boot/\(name)"
             planContents(kernel, path, system, severity)
+            if kernel.version == nil, let contents = kernel.contents, contents.problem == nil, target.machineIsKnown {
+                draft.find(
+                    .kernelModulesMissing, "\(kernel.name) has no modules below /lib/modules",
+                    at: .file("/boot/\(kernel.name)"), unfixed: "the drivers in \(path) are not judged")
+            }
             for need in kernel.needs where need.modules.isEmpty {
                 draft.find(
                     .driverNotInKernel, "the kernel \(kernel.version ?? kernel.name) has no driver for \(need.reason)",
@@ -104,7 +109,9 @@ extension BootRepairPlanner {
         }
         guard
             let rebuild = InitramfsRebuild(
-                generator ?? .unknown, version: version, path: path, modules: contents.missing,
+                generator ?? .unknown, version: version, path: path,
+                // Those that they depend on come with them.
+                modules: contents.unmet.compactMap(\.modules.first),
                 isHostOnly: contents.isHostOnly ?? true, needs: kernel.neededModules,
                 commandLine: contents.commandLine)
         else { return }
@@ -114,7 +121,7 @@ extension BootRepairPlanner {
 
     private mutating func lose(_ reference: InitramfsReference, _ path: String, _ system: InstalledSystem) {
         switch reference.purpose {
-        case .resume: draft.loseResume(of: reference.text, system, at: .file(path))
+        case .resume: draft.loseResume(of: BootReference(reference.text[...]).text, system, at: .file(path))
         case .root:
             draft.find(
                 .initramfsReferenceLost,

@@ -5,7 +5,7 @@ extension FindingCode {
     /// In the order of docs/boot.md.
     package static let initramfs: [FindingCode] = [
         .initramfsMissing, .initramfsDamaged, .initramfsUnread, .initramfsForOneMachine, .initramfsReferenceLost,
-        .driverMissing, .driverNotInKernel,
+        .driverMissing, .driverNotInKernel, .kernelModulesMissing,
     ]
 
     static let initramfsMissing = FindingCode(
@@ -29,6 +29,10 @@ extension FindingCode {
         "driver-missing", .driver, .stops,
         "The initramfs lacks a module without which the kernel finds no root on this machine",
         fix: "Boot repair rebuilds it by the system's own generator, and keeps the old one")
+    static let kernelModulesMissing = FindingCode(
+        "kernel-modules-missing", .driver, .note,
+        "A kernel has no folder of modules: the drivers in its initramfs are not judged",
+        fix: "None for a rescue kernel; else install the kernel in the system again")
     static let driverNotInKernel = FindingCode(
         "driver-not-in-kernel", .driver, .stops,
         "The installed kernel has no driver for what the disk hangs on in this machine",

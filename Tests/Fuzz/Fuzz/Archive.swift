@@ -1,0 +1,1 @@
+../../BootFilesTests/Archive.swift

@@ -1,0 +1,1 @@
+../../FuzzTests/Judge+BootFiles.swift
