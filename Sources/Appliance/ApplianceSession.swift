@@ -92,6 +92,12 @@ package final class ApplianceSession {
         (servers, folder, program) = ([], nil, nil)
     }
 
+    /// An agent at the other end of a channel, for tests.
+    init(peer: AgentChannel) throws(ApplianceError) {
+        (channel, thread, kernel) = (peer, nil, try Self.hello(peer, 10))
+        (servers, folder, program) = ([], nil, nil)
+    }
+
     deinit { close() }
 
     /// Ends the machine. Its disks are read-only, so there is nothing to wait for.

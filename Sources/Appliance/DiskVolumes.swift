@@ -11,7 +11,7 @@ package final class DiskVolumes: AgentVolumes {
     package var keys: [[UInt8]] = [] { didSet { found = nil } }
     let disks: [FilePath]
     /// Where volumes are mounted, and keys are kept for as long as it takes to try them.
-    private let folder: FilePath
+    let folder: FilePath
     private var found: [Found]?
     /// What must stay open, in the order of opening.
     private var held: [AnyObject] = []
@@ -167,16 +167,21 @@ package final class DiskVolumes: AgentVolumes {
         refuse("none of the keys opens it (--luks-key-file: all bytes of the file are the key, a newline too)")
     }
 
-    private func open(_ place: Place, _ device: BlockDevice, _ key: [UInt8]) throws -> OpenedLUKS {
-        let file = folder.appending("key")
+    /// Writes a key that only this user can read.
+    func write(_ key: [UInt8], to file: FilePath) throws {
         try Files.makeFolders(folder)
         try? Files.remove(file)
         let written = try OwnedDescriptor.open(
             file, .writeOnly, options: [.create, .exclusiveCreate], permissions: [.ownerReadWrite])
-        // /run is in memory.
-        defer { try? Files.remove(file) }
         _ = try written.raw.writeAll(key)
         try written.close()
+    }
+
+    private func open(_ place: Place, _ device: BlockDevice, _ key: [UInt8]) throws -> OpenedLUKS {
+        let file = folder.appending("key")
+        // /run is in memory.
+        defer { try? Files.remove(file) }
+        try write(key, to: file)
         return try OpenedLUKS(
             disk: place.node, range: 0..<device.byteCount, sectorSize: device.logicalSectorSize, keyFile: file,
             readOnly: true)

@@ -80,4 +80,13 @@ extension AnchoredFolder {
         }
         try Files.sync(place.folder.raw, inner)
     }
+
+    /// Removes a file; without one, nothing happens.
+    package func remove(_ inner: String) throws(SystemCallError) {
+        let place = try parent(of: inner)
+        guard unlinkat(place.folder.raw.rawValue, place.name, 0) == 0 || errno == ENOENT else {
+            throw SystemCallError("remove", "\(inner) below \(path)", Errno(rawValue: errno))
+        }
+        try Files.sync(place.folder.raw, inner)
+    }
 }

@@ -58,9 +58,12 @@ package final class DoctorOperation {
         // Another machine's firmware is not looked at.
         let isHere = job.machine == nil || job.machine == .this
         let machine = record ?? .current()
-        let options = BootRepairOptions(
+        var options = BootRepairOptions(
             firmware: machine.firmware, inRecoveryEnvironment: isHere && SystemFacts.isRecoveryEnvironment,
             machine: machine, isHere: isHere)
+        let luks = LUKSKeys(job.appliance.luksKeyFiles)
+        _ = try luks.unlocker()
+        options.luksKeyFiles = try luks.keyFiles()
         let survey = try BootRepair.survey(disk: opened.device, options: options) { events.log($0) }
         return DoctorReport(survey, options: options, subject: job.disk)
     }

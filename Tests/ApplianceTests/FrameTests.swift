@@ -43,6 +43,7 @@ struct FrameTests {
             .keys([[1, 2], []]), .volumes, .mount(volume: 3, .named([64])), .mount(volume: 0, .topLevel),
             .mount(volume: 0, .standard),
             .walk(.init(mount: 1, path: [47], depth: 2, followsLast: true, contents: false)),
+            .doctor(disk: 2, question: Array("{}".utf8)),
         ]
         for request in requests { #expect(try AgentRequest(request.frame) == request) }
     }

@@ -33,11 +33,15 @@ package struct DoctorQuestion: Codable, Equatable, Sendable {
     }
 
     /// Surveys and judges a disk of this virtual machine, whose own hardware does not count.
-    package func answer(disk: FilePath, log: (String) -> Void = { _ in }) throws -> DoctorReport {
+    /// - Parameter keyFiles: the files with the keys of LUKS volumes.
+    package func answer(
+        disk: FilePath, keyFiles: [FilePath] = [], log: (String) -> Void = { _ in }
+    ) throws -> DoctorReport {
         let device = try BlockDevice(opening: disk)
-        let options = BootRepairOptions(
+        var options = BootRepairOptions(
             touchNVRAM: false, firmware: machine?.firmware ?? firmware, inRecoveryEnvironment: false,
             capturedDiskName: capturedDiskName, machine: machine)
+        options.luksKeyFiles = keyFiles
         var survey = try BootRepair.survey(disk: device, options: options, log: log)
         // Steps name the disk: here it has a name that it has nowhere else.
         survey.disk.path = subject

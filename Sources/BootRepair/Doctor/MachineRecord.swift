@@ -93,7 +93,8 @@ package struct MachineRecord: Codable, Equatable, Sendable {
     /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
     ///   disks, without those on USB, such as a medium, if there are others.
     package func devices(behind disk: String?) -> [[DeviceDriver]] {
-        if let disk, let own = disks.first(where: { $0.name == disk }) { return [own.devices] }
+        // A loop device hangs on nothing that would be there at a start.
+        if let disk { return disks.filter { $0.name == disk && !$0.devices.isEmpty }.map(\.devices) }
         let fixed = disks.filter { $0.transport != "usb" }
         return (fixed.isEmpty ? disks : fixed).map(\.devices).reduce(into: []) { all, devices in
             if !devices.isEmpty, !all.contains(devices) { all.append(devices) }

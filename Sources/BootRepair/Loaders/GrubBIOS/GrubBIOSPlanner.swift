@@ -48,6 +48,7 @@ struct GrubBIOSPlanner {
         }
         let obstacle = target.obstacle(toInstallingGrub: "i386-pc")
         if obstacle == nil, let command = grub?.install, let disk = survey.disk.kernelName {
+            if isRight { plan.alreadyRight.append(place) }
             repair(
                 by: .runGrubInstall(
                     platform: "i386-pc", command: [command, "--target=i386-pc", "/dev/\(disk)"], again: isRight,

@@ -39,6 +39,7 @@ struct GrubEFIPlanner {
                     "--no-nvram",
                 ], needsESP: true, again: isUsable == true, by: GrubEFI().name)
             if isUsable == true {
+                plan.alreadyRight.append(sentence)
                 plan.steps.append(step)
             } else {
                 let (code, problem) = problem(with: loader)
