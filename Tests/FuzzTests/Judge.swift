@@ -45,6 +45,7 @@ struct Judge: Sendable {
             Judge(name: "lvmtext", run: volumeGroupText), Judge(name: "bmap", run: blockMap),
             Judge(name: "partclone", run: partclone), Judge(name: "initramfs", run: initramfs),
             Judge(name: "program", run: efiProgram), Judge(name: "modules", run: kernelModules),
+            Judge(name: "entries", run: loaderEntries),
         ]
 
     /// A volume of any kind.
