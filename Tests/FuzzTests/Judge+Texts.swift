@@ -53,7 +53,8 @@ extension Judge {
         _ = configuration.lostResume(volumes: volumes())
     }
 
-    /// An entry of a boot menu, and a configuration of extlinux: each word with a reference is in the text, where it says.
+    /// An entry of a boot menu, and a configuration of extlinux: each word with a reference is in the text, where it
+    /// says.
     static func loaderEntries(_ reader: any BlockReader) throws {
         let text = try text(reader)
         let entry = LoaderEntry(text, file: TreePath(.esp, "/loader/entries/x.conf"), partition: 1)
