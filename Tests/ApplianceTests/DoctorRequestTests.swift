@@ -23,9 +23,15 @@ struct DoctorRequestTests {
     private func ask(_ replies: [AgentReply]) throws -> DoctorReport {
         let pair = try OwnedDescriptor.socketPair()
         let own = AgentChannel(OwnedDescriptor(owning: pair.own), cancellation: Cancellation())
-        let other = AgentChannel(OwnedDescriptor(owning: pair.other), cancellation: Cancellation())
-        try other.send(AgentReply.hello(kernel: "6.1").frame)
-        for reply in replies { try other.send(reply.frame) }
+        let end = pair.other
+        // A socket holds less than the longest answer.
+        let agent = try WorkerThread {
+            let other = AgentChannel(OwnedDescriptor(owning: end), cancellation: Cancellation())
+            for reply in [.hello(kernel: "6.1")] + replies where (try? other.send(reply.frame)) == nil { return }
+            // The end of the stream is the session's.
+            _ = try? other.receive(withinSeconds: 10)
+        }
+        defer { agent.join() }
         let session = try ApplianceSession(peer: own)
         defer { session.close() }
         return try session.diagnose(Self.question)
