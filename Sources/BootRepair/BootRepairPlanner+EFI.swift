@@ -41,7 +41,8 @@ extension BootRepairPlanner {
             guard loader.mayBeFallback else {
                 draft.find(
                     .fallbackMissing, sentence, at: fallbackEvidence,
-                    unfixed: "\(loader.path) is too large to be copied: firmware starts it by an entry in its NVRAM only")
+                    unfixed:
+                        "\(loader.path) is too large to be copied: firmware starts it by an entry in its NVRAM only")
                 return
             }
             if let obstacle = target.obstacleToESP {

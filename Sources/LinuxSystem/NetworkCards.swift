@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import SystemPackage
 
-/// A network card of this machine, and the names that a system with systemd-udevd may give it (systemd.net-naming-scheme(7)).
+/// A network card of this machine, and the names that a system with systemd-udevd may give it
+/// (systemd.net-naming-scheme(7)).
 package struct NetworkCard: Codable, Equatable, Sendable {
     /// The kernel's name: `eth0`; in a started system, the one that it got.
     package var name: String

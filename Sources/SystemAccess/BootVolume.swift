@@ -149,7 +149,8 @@ package struct BootVolume: Codable, Equatable, Sendable {
         }
 
         private mutating func add(
-            _ inner: FilesystemInfo.InnerVolume, of partition: BootVolume, _ containers: [Container], named name: String?
+            _ inner: FilesystemInfo.InnerVolume, of partition: BootVolume, _ containers: [Container],
+            named name: String?
         ) {
             number += 1
             found.append(
@@ -179,8 +180,8 @@ package struct BootVolume: Codable, Equatable, Sendable {
     package var partitionNumber: Int { inside?.partition ?? logicalVolume?.partition ?? number }
     /// Whether it is a partition of the table.
     package var isPartition: Bool { inside == nil && logicalVolume == nil }
-    /// Whether a path below /dev may be its own: a mapping of LUKS has any name that crypttab gives it, and an array any
-    /// that mdadm.conf gives it or the kernel.
+    /// Whether a path below /dev may be its own: a mapping of LUKS has any name that crypttab gives it, and an array
+    /// any that mdadm.conf gives it or the kernel.
     package func mayBeNamed(_ path: String) -> Bool {
         guard logicalVolume == nil else { return false }
         return switch inside?.containers.last {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
-import DiskModel
 import LinuxSystem
 import SystemPackage
 
@@ -102,7 +101,8 @@ package final class VolumeNode {
     }
 
     private static func open(
-        _ container: BootVolume.Container, _ volume: BootVolume, on node: VolumeNode, of disk: BlockDevice, readOnly: Bool,
+        _ container: BootVolume.Container, _ volume: BootVolume, on node: VolumeNode, of disk: BlockDevice,
+        readOnly: Bool,
         _ keys: [FilePath]
     ) throws(SystemCallError) -> VolumeNode {
         switch container {

@@ -28,7 +28,8 @@ struct ContainerTests {
                 typeGUID: .zero, guid: Fixture.guid(index + 1))
         }
         return DiskSurvey(
-            identity: DiskIdentity(path: "/dev/sda"), geometry: DiskGeometry(byteCount: 1000 * mebibyte, logicalSectorSize: 512),
+            identity: DiskIdentity(path: "/dev/sda"),
+            geometry: DiskGeometry(byteCount: 1000 * mebibyte, logicalSectorSize: 512),
             table: PartitionTable(kind: .gpt, usable: 0..<1000 * mebibyte, partitions: partitions),
             volumes: zip(partitions, contents).map { partition, info in
                 VolumeSurvey(
@@ -40,8 +41,11 @@ struct ContainerTests {
     @Test func volumesInsideAreFound() throws {
         let place: ByteRange = 1 << 20..<50 << 20
         let root = Self.info(.ext4, "ext4", "root-uuid")
-        let group = Self.info(.lvm, "LVM2_member", "pv", inner: [("vg0/root", root, place), ("vg0/x", Self.info(.unknown, "unknown"), place)])
-        let mirror = Self.info(.raid, "linux_raid_member", "md-uuid", inner: [("array", Self.info(.ext4, "ext4", "boot-uuid"), place)])
+        let group = Self.info(
+            .lvm, "LVM2_member", "pv",
+            inner: [("vg0/root", root, place), ("vg0/x", Self.info(.unknown, "unknown"), place)])
+        let mirror = Self.info(
+            .raid, "linux_raid_member", "md-uuid", inner: [("array", Self.info(.ext4, "ext4", "boot-uuid"), place)])
         let volumes = BootVolume.all(
             of: Self.survey([
                 Self.info(.luks, "crypto_LUKS", "luks-uuid", inner: [("luks", group, place)]), mirror, mirror,
@@ -69,7 +73,8 @@ struct ContainerTests {
         volumes[2].inside = BootVolume.Inside(partition: 3, containers: [.luks(uuid: "x")])
         #expect(BootReference("/dev/mapper/any").names(volumes[2]))
         let resolver = FstabResolver(volumes: volumes, rootPartition: 3)
-        let entries = resolver.resolve(Fstab("/dev/mapper/root_crypt / ext4 defaults 0 1\n/dev/mapper/x /home ext4 defaults 0 1\n").entries)
+        let entries = resolver.resolve(
+            Fstab("/dev/mapper/root_crypt / ext4 defaults 0 1\n/dev/mapper/x /home ext4 defaults 0 1\n").entries)
         #expect(entries.map(\.resolution) == [.here(partition: 3), .elsewhere])
         // Its partition's number is not that of a partition name.
         #expect(resolver.resolve(Fstab("/dev/sda3 / ext4 defaults 0 1\n").entries).map(\.resolution) == [.elsewhere])

@@ -81,7 +81,8 @@ struct ExtlinuxTests {
                 $0.marked = []
                 $0.marking = [
                     SectorRun(
-                        sector: 2, endSector: 3, source: .present(sectorCount: 1), patches: [], unsuitable: "", tooLong: "")
+                        sector: 2, endSector: 3, source: .present(sectorCount: 1), patches: [], unsuitable: "",
+                        tooLong: "")
                 ]
             })
         #expect(mark.findings.map(\.code) == ["extlinux-mark"] && mark.steps.count == 1)
@@ -93,7 +94,8 @@ struct ExtlinuxTests {
         let plan = Self.plan(
             Self.finding {
                 $0.configurations[0] = ExtlinuxConfiguration(
-                    "label l0\nlinux /v\nappend initrd=/i root=/dev/sda3 resume=/dev/sda4\n", path: "/boot/extlinux/extlinux.conf")
+                    "label l0\nlinux /v\nappend initrd=/i root=/dev/sda3 resume=/dev/sda4\n",
+                    path: "/boot/extlinux/extlinux.conf")
             })
         guard case .editFile(let edit) = plan.steps.first?.verb else {
             Issue.record("\(plan)")
@@ -196,7 +198,9 @@ struct ExtlinuxTests {
         for _ in 0..<3000 {
             var broken = file
             for _ in 0..<3 {
-                let place = Bool.random(using: &generator) ? Int.random(in: 0..<512, using: &generator)
+                let place =
+                    Bool.random(using: &generator)
+                    ? Int.random(in: 0..<512, using: &generator)
                     : Int.random(in: 0..<file.count, using: &generator)
                 broken[place] = UInt8.random(in: .min ... .max, using: &generator)
             }

@@ -10,7 +10,9 @@ struct LoaderEntryTests {
     static let esp = TreePath(.esp, "/loader/entries/one.conf")
     static let machineID = "5eed5eed5eed5eed5eed5eed5eed5eed"
 
-    static func entry(_ options: String, isOwn: Bool? = true, missing: [String] = [], name: String = "one") -> LoaderEntry {
+    static func entry(_ options: String, isOwn: Bool? = true, missing: [String] = [], name: String = "one")
+        -> LoaderEntry
+    {
         let text = """
             title      Debian
             version 6.1.0-18-amd64
@@ -29,14 +31,19 @@ struct LoaderEntryTests {
     static let loader = EFILoader(path: "\\EFI\\systemd\\systemd-bootx64.efi", byteCount: 100_000)
 
     /// A Debian with systemd-boot alone; everything valid.
-    static func survey(_ entries: [LoaderEntry], _ change: (inout SystemdBootFinding) -> Void = { _ in }) -> SystemBootSurvey {
+    static func survey(_ entries: [LoaderEntry], _ change: (inout SystemdBootFinding) -> Void = { _ in })
+        -> SystemBootSurvey
+    {
         var survey = Fixture.survey(.uefi)
         survey.esp = ESPSurvey(partition: 2, loaders: [loader], fallback: .copy(of: loader.path))
         survey.grub = nil
         survey.grubEFI = GrubEFIFinding()
         survey.bios = GrubBIOSFinding(chain: .absent)
         survey.nvram = NVRAMSurvey(
-            entries: [NVRAMEntry(number: "0001", label: "Linux Boot Manager", partitionGUID: Fixture.guid(2), path: loader.path)],
+            entries: [
+                NVRAMEntry(
+                    number: "0001", label: "Linux Boot Manager", partitionGUID: Fixture.guid(2), path: loader.path)
+            ],
             bootOrder: ["0001"], attachedPartitions: (1...4).map(Fixture.guid))
         var finding = SystemdBootFinding()
         finding.loader = loader
@@ -76,7 +83,8 @@ struct LoaderEntryTests {
         #expect(kernels.isOwn(entry("linux /vmlinuz-6.1.0-18-amd64")) == true)
         #expect(kernels.isOwn(entry("linux /x/6.1.0-18-amd64/linux")) == true)
         #expect(kernels.isOwn(entry("linux /vmlinuz-linux")) == nil)
-        #expect(OwnKernels.isVersion("6.1.0-18-amd64") && !OwnKernels.isVersion("--help") && !OwnKernels.isVersion("6 1"))
+        #expect(
+            OwnKernels.isVersion("6.1.0-18-amd64") && !OwnKernels.isVersion("--help") && !OwnKernels.isVersion("6 1"))
     }
 
     @Test func aValidOneNeedsNothing() {
@@ -86,7 +94,8 @@ struct LoaderEntryTests {
     }
 
     @Test func referencesAreRewrittenInOwnEntriesOnly() throws {
-        let lost = "options root=PARTUUID=5eed0009-0000-4000-8000-000000000009 resume=UUID=5eed0009-0000-4000-8000-000000000009 ro"
+        let lost =
+            "options root=PARTUUID=5eed0009-0000-4000-8000-000000000009 resume=UUID=5eed0009-0000-4000-8000-000000000009 ro"
         let plan = Self.plan(Self.survey([Self.entry(lost), Self.entry(lost, isOwn: false, name: "other")]))
         #expect(plan.steps.count == 1, "\(plan)")
         #expect(plan.findings.map(\.code) == ["entry-root-lost"])
@@ -109,7 +118,9 @@ struct LoaderEntryTests {
             Issue.record("\(plan)")
             return
         }
-        #expect(WordChange.apply(edit.changes, to: "\n\n\n\n\noptions ro quiet") == "\n\n\n\n\noptions root=UUID=\(Fixture.rootUUID) ro quiet")
+        #expect(
+            WordChange.apply(edit.changes, to: "\n\n\n\n\noptions ro quiet")
+                == "\n\n\n\n\noptions root=UUID=\(Fixture.rootUUID) ro quiet")
         var survey = Self.survey([Self.entry("options ro quiet")])
         survey.volumes[2].typeGUID = .init("4f68bce3-e8cd-4db1-96e7-fbcaf984b709") ?? .zero
         #expect(Self.plan(survey).findings.isEmpty)
@@ -171,9 +182,12 @@ struct LoaderEntryTests {
         var options = Fixture.medium(.uefi)
         options.renewsSeeds = true
         let plan = BootRepair.plan(survey, options: options)
-        #expect(plan.steps.map(\.verb) == [
-            .removeFile(FileRemoval(TreePath(.esp, "loader/random-seed"), done: "removed systemd-boot's restored random seed"))
-        ])
+        #expect(
+            plan.steps.map(\.verb) == [
+                .removeFile(
+                    FileRemoval(
+                        TreePath(.esp, "loader/random-seed"), done: "removed systemd-boot's restored random seed"))
+            ])
     }
 
     /// GRUB's own rows are silent on a disk without GRUB, and systemd-boot's on a disk that GRUB starts.

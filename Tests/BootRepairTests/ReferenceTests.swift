@@ -67,14 +67,16 @@ struct ReferenceTests {
         // The root is the system's; the swap is the only one.
         #expect(
             lost.map { judge.replacement(for: $0) } == ["UUID=\(Fixture.rootUUID)", "UUID=\(Fixture.swapUUID)"])
-        let unknown = Self.words("root=/dev/mapper/x root=LABEL=none root=/dev/md0 rd.lvm.lv=a/b root=PARTUUID=x/PARTNROFF=1")
+        let unknown = Self.words(
+            "root=/dev/mapper/x root=LABEL=none root=/dev/md0 rd.lvm.lv=a/b root=PARTUUID=x/PARTNROFF=1")
         #expect(unknown.allSatisfy { judge.verdict(of: $0) == .unknown })
     }
 
     @Test func encryptedVolumes() {
         var volumes = Fixture.volumes
         volumes.append(
-            Fixture.volume(5, 1200..<1210, PartitionType.linuxFilesystem, .luks, "crypto_LUKS", "abcd0005-0000-4000-8000-0"))
+            Fixture.volume(
+                5, 1200..<1210, PartitionType.linuxFilesystem, .luks, "crypto_LUKS", "abcd0005-0000-4000-8000-0"))
         let judge = DeviceJudge(volumes: volumes, rootPartition: 3, capturedDiskName: "sda")
         func verdict(_ text: String) -> DeviceJudge.Verdict { judge.verdict(of: Self.words(text)[0]) }
         #expect(verdict("rd.luks.uuid=luks-ABCD0005") == .here(5))

@@ -8,10 +8,14 @@ import Testing
 
 /// crypttab, command lines, and the names of network cards.
 struct SystemReferencesTests {
-    private static func survey(_ files: [(String, String)], _ change: (inout SystemReferencesFinding) -> Void = { _ in }) -> SystemBootSurvey {
+    private static func survey(
+        _ files: [(String, String)], _ change: (inout SystemReferencesFinding) -> Void = { _ in }
+    ) -> SystemBootSurvey {
         var survey = Fixture.survey(.bios)
         survey.volumes.append(
-            Fixture.volume(5, 1200..<1210, Fixture.volumes[2].typeGUID.description, .luks, "crypto_LUKS", "abcd0005-0000-4000-8000-000000000005"))
+            Fixture.volume(
+                5, 1200..<1210, Fixture.volumes[2].typeGUID.description, .luks, "crypto_LUKS",
+                "abcd0005-0000-4000-8000-000000000005"))
         var finding = SystemReferencesFinding()
         finding.files = files.map { SystemReferences.file($0.1, path: $0.0) }
         change(&finding)
@@ -33,8 +37,14 @@ struct SystemReferencesTests {
 
     @Test func deviceNamesBecomeUUIDs() {
         let files = [
-            ("/etc/crypttab", "# x\nroot_crypt /dev/sda5 none luks\nswap /dev/sda4 /dev/urandom swap\nother UUID=abcd0005-0000-4000-8000-000000000005 none\nlater /dev/sdz1 none noauto\n"),
-            ("/etc/default/grub", "# GRUB_CMDLINE_LINUX=\"root=/dev/sda3\"\nGRUB_CMDLINE_LINUX=\"resume=/dev/sda4 quiet\"\n"),
+            (
+                "/etc/crypttab",
+                "# x\nroot_crypt /dev/sda5 none luks\nswap /dev/sda4 /dev/urandom swap\nother UUID=abcd0005-0000-4000-8000-000000000005 none\nlater /dev/sdz1 none noauto\n"
+            ),
+            (
+                "/etc/default/grub",
+                "# GRUB_CMDLINE_LINUX=\"root=/dev/sda3\"\nGRUB_CMDLINE_LINUX=\"resume=/dev/sda4 quiet\"\n"
+            ),
             ("/etc/kernel/cmdline", "root=/dev/sda3 ro\n"),
         ]
         let plan = Self.plan(Self.survey(files))
@@ -62,7 +72,10 @@ struct SystemReferencesTests {
     @Test func namesInConfigurations() {
         func names(_ pairs: [(String?, String?)]) -> [String] { pairs.map { $0.0 ?? $0.1 ?? "" } }
         #expect(
-            names(NetworkNames.interfaces("auto lo eth0\niface eth0 inet dhcp\niface br0 inet dhcp\nallow-hotplug enp3s0\nauto /eth*\niface eth0.5 inet dhcp\n"))
+            names(
+                NetworkNames.interfaces(
+                    "auto lo eth0\niface eth0 inet dhcp\niface br0 inet dhcp\nallow-hotplug enp3s0\nauto /eth*\niface eth0.5 inet dhcp\n"
+                ))
                 == ["eth0", "enp3s0"])
         let netplan = """
             network:
@@ -85,10 +98,15 @@ struct SystemReferencesTests {
             names(NetworkNames.systemdNetwork("[Match]\nName=eth0 en*\nMACAddress=aa:bb\n[Network]\nName=x\n"))
                 == ["eth0", "aa:bb"])
         #expect(
-            NetworkNames.rules("SUBSYSTEM==\"net\", ATTR{address}==\"aa:bb\", NAME=\"eth7\"\n# NAME=\"x\"").map { "\($0)" }
+            NetworkNames.rules("SUBSYSTEM==\"net\", ATTR{address}==\"aa:bb\", NAME=\"eth7\"\n# NAME=\"x\"").map {
+                "\($0)"
+            }
                 == ["(Optional(\"eth7\"), Optional(\"aa:bb\"))"])
         for text in ["", "\u{0}", "ethernets:", "ethernets:\n  :\n", "=\n=", "[Match]\n=", "iface"] {
-            _ = (NetworkNames.netplan(text), NetworkNames.interfaces(text), NetworkNames.systemdNetwork(text), NetworkNames.rules(text))
+            _ = (
+                NetworkNames.netplan(text), NetworkNames.interfaces(text), NetworkNames.systemdNetwork(text),
+                NetworkNames.rules(text)
+            )
         }
     }
 

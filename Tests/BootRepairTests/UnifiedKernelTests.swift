@@ -47,7 +47,8 @@ struct UnifiedKernelTests {
 
     static func kernel(_ commandLine: String, version: String = "6.1.0-18-amd64", id: String = "debian") -> [UInt8] {
         image([
-            (".osrel", Array("ID=\(id)\nPRETTY_NAME=\"Debian of a test\"\n".utf8)), (".cmdline", Array(commandLine.utf8)),
+            (".osrel", Array("ID=\(id)\nPRETTY_NAME=\"Debian of a test\"\n".utf8)),
+            (".cmdline", Array(commandLine.utf8)),
             (".uname", Array(version.utf8)), (".linux", [UInt8](repeating: 7, count: 5000)),
             (".initrd", [UInt8](repeating: 8, count: 3000)),
         ])
@@ -128,7 +129,8 @@ struct UnifiedKernelTests {
     func partsOfAFile() throws {
         var generator = SeededGenerator(seed: 13)
         let bytes = (0..<300_001).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
-        try Self.withESP([("a/FILE.BIN", bytes), ("a/same", bytes), ("a/less", Array(bytes.dropLast())), ("empty", [])]) {
+        try Self.withESP([("a/FILE.BIN", bytes), ("a/same", bytes), ("a/less", Array(bytes.dropLast())), ("empty", [])])
+        {
             disk, volume in
             let fat = try FATVolume(try #require(BlockSlice(disk, range: volume.range)))
             let file = try FATFile("/A/file.bin", in: fat)
@@ -148,7 +150,9 @@ struct UnifiedKernelTests {
         }
     }
 
-    static func survey(_ commandLine: String, _ change: (inout UnifiedKernelsFinding) -> Void = { _ in }) throws -> SystemBootSurvey {
+    static func survey(_ commandLine: String, _ change: (inout UnifiedKernelsFinding) -> Void = { _ in }) throws
+        -> SystemBootSurvey
+    {
         var survey = LoaderEntryTests.survey([]) { ($0.loader, $0.isFallback, $0.kernelFiles) = (nil, false, [:]) }
         survey.findings[SystemdBoot()] = nil
         survey.esp = ESPSurvey(partition: 2)
@@ -173,7 +177,8 @@ struct UnifiedKernelTests {
     @Test func firmwareStartsTheNewest() throws {
         let plan = LoaderEntryTests.plan(try Self.survey("root=UUID=\(Fixture.rootUUID)"))
         let steps = plan.steps.map(\.description)
-        #expect(steps.count == 2 && steps.allSatisfy { $0.contains("6.10.0.efi") || $0.contains("EFI\\Linux") }, "\(plan)")
+        #expect(
+            steps.count == 2 && steps.allSatisfy { $0.contains("6.10.0.efi") || $0.contains("EFI\\Linux") }, "\(plan)")
         #expect(plan.pendingReason == nil)
         // Without room for a copy, only the entry is made.
         let large = LoaderEntryTests.plan(

@@ -53,6 +53,21 @@ extension Judge {
         _ = configuration.lostResume(volumes: volumes())
     }
 
+    /// An entry of a boot menu, and a configuration of extlinux: each word with a reference is in the text, where it
+    /// says.
+    static func loaderEntries(_ reader: any BlockReader) throws {
+        let text = try text(reader)
+        let entry = LoaderEntry(text, file: TreePath(.esp, "/loader/entries/x.conf"), partition: 1)
+        let configuration = ExtlinuxConfiguration(text, path: "/boot/extlinux/extlinux.conf")
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        for word in entry.words + configuration.entries.flatMap(\.words) {
+            try demand(lines.indices.contains(word.line), "a word in line \(word.line)")
+            let words = lines[word.line].split { $0 == " " || $0 == "\t" }
+            try demand(words.indices.contains(word.word) && words[word.word] == word.text, "another word in its place")
+            try demand(word.text.contains(word.value), "a value that the word does not hold")
+        }
+    }
+
     /// Output of `efibootmgr -v`: labels and paths in it come from the firmware.
     static func bootEntries(_ reader: any BlockReader) throws {
         let survey = NVRAMSurvey(efibootmgr: try text(reader))

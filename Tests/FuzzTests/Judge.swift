@@ -46,6 +46,7 @@ struct Judge: Sendable {
             Judge(name: "partclone", run: partclone), Judge(name: "initramfs", run: initramfs),
             Judge(name: "program", run: efiProgram), Judge(name: "modules", run: kernelModules),
             Judge(name: "hive", run: systemHive), Judge(name: "bcd", run: bootStore),
+            Judge(name: "entries", run: loaderEntries),
         ]
 
     /// A volume of any kind.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debian_tree import ROOT_UUID
-from lab import MIB, Context, expect, expect_whole, full_only, note, run, time_limit
+from lab import MIB, Context, copy_sparse, expect, expect_whole, full_only, note, run, time_limit
 from test_systems import BOOT_TIMEOUT, System, restored
 
 SYSTEMD_BOOT = System("systemd-boot", "uefi", 3072, smaller=None, larger=4096)
@@ -73,5 +73,25 @@ def test_extlinux_smaller(ctx: Context) -> None:
         ctx, ctx.images_disk(system=EXTLINUX.image(ctx)), EXTLINUX.smaller or 0, firmware="bios", settings={}
     )
     note("extlinux was installed again" if "ran extlinux --install" in said else "the blocks had not moved")
+    prove(ctx, "boot", EXTLINUX, target, None)
+    target.unlink()
+
+
+@full_only
+@time_limit(1800)
+def test_extlinux_broken(ctx: Context) -> None:
+    """No boot record in the partition, and no mark on it: the system's extlinux runs confined, and the mark is set."""
+    disk = copy_sparse(EXTLINUX.disk(ctx), ctx.folder / "broken.raw")
+    with open(disk, "r+b") as handle:
+        handle.seek(MIB)
+        handle.write(bytes(512))
+    run("sfdisk", "--no-reread", "--no-tell-kernel", "--part-attrs", disk, "1", "")
+    image = ctx.folder / "broken.img.zst"
+    ctx.reforge("capture", disk, image)
+    disk.unlink()
+    target, said, _ = restored(ctx, ctx.images_disk(system=image), EXTLINUX.larger, firmware="bios", settings={})
+    expect("ran extlinux --install /boot/extlinux" in said, f"extlinux was not installed again\n{said[-3000:]}")
+    expect("legacy BIOS bootable" in said, "the mark was not set")
+    run("sgdisk", "--verify", target)
     prove(ctx, "boot", EXTLINUX, target, None)
     target.unlink()

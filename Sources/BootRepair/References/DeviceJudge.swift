@@ -106,9 +106,10 @@ struct DeviceJudge {
         case .lost: break
         }
         switch word.use {
-        case .root: return rootPartition.flatMap { number in
-            volumes.first { $0.number == number }.flatMap { name(of: $0, hasInitramfs) }
-        }
+        case .root:
+            return rootPartition.flatMap { number in
+                volumes.first { $0.number == number }.flatMap { name(of: $0, hasInitramfs) }
+            }
         case .resume:
             let swaps = volumes.filter { $0.kind == .swap }
             return swaps.count == 1 ? name(of: swaps[0], hasInitramfs) : nil

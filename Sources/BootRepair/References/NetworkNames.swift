@@ -48,8 +48,11 @@ enum NetworkNames {
 
     /// Interfaces without hardware, by the names that systems give them.
     static func isVirtual(_ name: String) -> Bool {
-        ["lo", "br", "bond", "team", "veth", "vnet", "virbr", "docker", "tun", "tap", "wg", "vlan", "dummy", "ppp", "lxc", "vmbr"]
-            .contains { name.hasPrefix($0) && name.dropFirst($0.count).allSatisfy { $0.isNumber || "-_".contains($0) } }
+        [
+            "lo", "br", "bond", "team", "veth", "vnet", "virbr", "docker", "tun", "tap", "wg", "vlan", "dummy", "ppp",
+            "lxc", "vmbr",
+        ]
+        .contains { name.hasPrefix($0) && name.dropFirst($0.count).allSatisfy { $0.isNumber || "-_".contains($0) } }
             || name.contains(".") || name.contains(":")
     }
 

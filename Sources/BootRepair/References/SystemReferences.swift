@@ -69,7 +69,9 @@ struct SystemReferences: BootLoader {
 
     /// Names and addresses of network cards that this machine lacks: only on the machine that will start the disk.
     private func judgeNetwork(_ finding: SystemReferencesFinding, _ target: BootTarget, _ plan: inout LoaderPlan) {
-        guard target.options.inRecoveryEnvironment, target.options.machine == nil, !finding.cards.isEmpty else { return }
+        guard target.options.inRecoveryEnvironment, target.options.machine == nil, !finding.cards.isEmpty else {
+            return
+        }
         let cards = finding.cards
         let known = Set(cards.flatMap { [$0.name] + $0.likelyNames })
         // A name that a rule gives to an address exists where the address does.
@@ -85,14 +87,17 @@ struct SystemReferences: BootLoader {
             if !lost.contains(where: { $0.old == old && $0.file == entry.file }) { lost.append((old, entry.file)) }
         }
         let used = Set(finding.networkNames.compactMap(\.name))
-        let free = cards.filter { card in !used.contains(card.name) && card.likelyNames.allSatisfy { !used.contains($0) } }
+        let free = cards.filter { card in
+            !used.contains(card.name) && card.likelyNames.allSatisfy { !used.contains($0) }
+        }
         let news = free.compactMap { $0.likelyNames.first ?? $0.name }
         let olds = GrubConfiguration.unique(lost.map(\.old))
         for (old, file) in lost {
             let new = olds.count == 1 && news.count == 1 ? news[0] : news.joined(separator: " or ")
             let place = new.isEmpty ? "this machine has no other card" : "\(old) → \(new)"
             plan.find(
-                .networkNameLost, "\(file) names the network card \(old), which this machine does not have", at: .file(file),
+                .networkNameLost, "\(file) names the network card \(old), which this machine does not have",
+                at: .file(file),
                 unfixed: "not changed: \(place)")
         }
     }
@@ -168,7 +173,9 @@ extension FindingCode {
     static let crypttabLost = FindingCode(
         "crypttab-lost", .references, .mayStop,
         "crypttab names a volume that is not on this disk by that name: the start waits for it",
-        fix: "Boot repair writes the UUID of the LUKS volume in place of a device name; the initramfs must be made again")
+        fix:
+            "Boot repair writes the UUID of the LUKS volume in place of a device name; the initramfs must be made again"
+    )
     static let commandLineLost = FindingCode(
         "command-line-lost", .references, .mayStop,
         "The kernel command line for new menus and images names a device that is not on this disk by that name",

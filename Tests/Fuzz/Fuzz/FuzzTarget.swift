@@ -110,6 +110,7 @@ struct FuzzTarget {
             FuzzTarget(name: "nvram", text: ({ $0 }, { Samples.bootEntries.map { Array($0.utf8) } })),
             FuzzTarget(name: "initramfs", text: ({ $0 }, { BootFileSamples.initramfs })),
             FuzzTarget(name: "program", text: ({ $0 }, { [BootFileSamples.program] })),
+            FuzzTarget(name: "entries", text: ({ $0 }, { Samples.loaderEntries.map { Array($0.utf8) } })),
             FuzzTarget(name: "modules", text: ({ $0 }, { [Array(BootFileSamples.modules.utf8)] })),
             FuzzTarget(name: "clonezilla", text: ({ $0 }, { FolderSamples.clonezilla })),
             FuzzTarget(name: "fog", text: ({ $0 }, { FolderSamples.fog })),
@@ -274,6 +275,25 @@ enum Samples {
         submenu 'x' { blscfg }
 
         """
+    static let loaderEntries = [
+        """
+        title      Debian
+        machine-id 5eed5eed5eed5eed5eed5eed5eed5eed
+        linux      /5eed/6.1.0-18-amd64/linux
+        initrd     /5eed/initrd.img
+        options    root=PARTUUID=0d9a3c5e-0000-4000-8000-000000000001 rd.luks.name=0d9a=x resume="/dev/sda2" ro
+
+        """,
+        """
+        default l0
+        include linux.cfg
+        label l0
+          kernel ../vmlinuz
+          append initrd=/a,/b root=/dev/sda1 cryptdevice=UUID=0d9a:root:discard
+
+        """,
+    ]
+
     static let bootEntries = [
         """
         BootCurrent: 0003

@@ -28,7 +28,8 @@ extension LoaderPlan {
     ///   - hasInitramfs: whether user space finds the root.
     ///   - obstacle: why the file cannot be written.
     mutating func judgeReferences(
-        _ words: [DeviceWord], in file: TreePath, _ judge: DeviceJudge, hasInitramfs: Bool = true, isEditable: Bool = true,
+        _ words: [DeviceWord], in file: TreePath, _ judge: DeviceJudge, hasInitramfs: Bool = true,
+        isEditable: Bool = true,
         obstacle: BootObstacle?, matters: Bool, by loader: String
     ) {
         var changes: [WordChange] = []
@@ -41,11 +42,14 @@ extension LoaderPlan {
             }
             let isMoved = if case .moved = verdict { true } else { false }
             find(
-                code(word), "\(file.path): `\(word.text)` names "
-                    + (isMoved ? "a device that has another name on this machine" : "a device that is not on this disk"),
+                code(word),
+                "\(file.path): `\(word.text)` names "
+                    + (isMoved
+                        ? "a device that has another name on this machine" : "a device that is not on this disk"),
                 severity: matters ? nil : .note, at: .file(file.path, line: word.line + 1),
                 unfixed: isEditable
-                    ? "nothing on this disk clearly replaces it: correct it" : "its lines do not end as in Unix: correct it")
+                    ? "nothing on this disk clearly replaces it: correct it"
+                    : "its lines do not end as in Unix: correct it")
         }
         guard let first = named.first else { return }
         let texts = named.map { "`\($0.text)`" }.joined(separator: ", ")

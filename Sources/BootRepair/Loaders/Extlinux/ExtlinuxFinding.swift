@@ -30,5 +30,7 @@ package struct ExtlinuxFinding: LoaderFinding {
     }
 
     /// Whether it is the loader of the disk by BIOS. GRUB's boot code starts GRUB.
-    var isUsed: Bool { bootCode != .grub && (hasBootRecord || bootCode == .activePartition || bootCode == .gptAttribute) }
+    var isUsed: Bool {
+        bootCode != .grub && (hasBootRecord || bootCode == .activePartition || bootCode == .gptAttribute)
+    }
 }

@@ -55,7 +55,9 @@ struct ExtlinuxLoader {
             extents.append(Extent(sector: sector, count: count))
         }
         self.extents = extents
-        guard sectorCount > 1, file.count >= sectorCount * 512 else { throw .invalid(what: "the length of ldlinux.sys") }
+        guard sectorCount > 1, file.count >= sectorCount * 512 else {
+            throw .invalid(what: "the length of ldlinux.sys")
+        }
     }
 
     /// Whether a partition's first sector is SYSLINUX's boot record.

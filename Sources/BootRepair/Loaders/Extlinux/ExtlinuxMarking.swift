@@ -70,7 +70,9 @@ enum ExtlinuxMarking {
         var runs: [SectorRun] = []
         for index in 0..<fields.entryCount {
             let start = index * fields.entrySize
-            guard let type = try? entries.bytes(at: start, count: 16), type.contains(where: { $0 != 0 }) else { continue }
+            guard let type = try? entries.bytes(at: start, count: 16), type.contains(where: { $0 != 0 }) else {
+                continue
+            }
             // Attributes: the eight bytes at 48; bit 2 is in the first.
             let old = entries[start + 48]
             let new = index + 1 == number ? old | UInt8(attribute) : old & ~UInt8(attribute)

@@ -108,7 +108,8 @@ struct SystemdBootPlanner {
     private mutating func judgeFiles(of entry: LoaderEntry, isOnlyOne: Bool) {
         guard !entry.missing.isEmpty else { return }
         let severity: Finding.Severity = isOnlyOne ? .stops : .mayStop
-        let sentence = "the boot entry \(entry.name) names files that do not exist (\(entry.missing.joined(separator: ", ")))"
+        let sentence =
+            "the boot entry \(entry.name) names files that do not exist (\(entry.missing.joined(separator: ", ")))"
         let evidence = Finding.Evidence(partition: entry.partition, file: entry.file.path)
         let kernels = OwnKernels(versions: Set(finding.kernelFiles.keys), kernelFiles: finding.kernelFiles)
         let version = kernels.version(of: entry)
@@ -133,7 +134,8 @@ struct SystemdBootPlanner {
         guard !entry.namesRoot, entry.program == nil, entry.file.place != .system,
             let root = target.survey.volume(system.rootPartition), !root.isDiscoverableRoot
         else { return }
-        let sentence = "the boot entry \(entry.name) names no root, and \(root.place) is not of the type by which systemd finds one"
+        let sentence =
+            "the boot entry \(entry.name) names no root, and \(root.place) is not of the type by which systemd finds one"
         let evidence = Finding.Evidence(partition: entry.partition, file: entry.file.path)
         guard let line = entry.optionsLine, entry.isEditable, let uuid = root.uuid else {
             plan.find(.entryRootMissing, sentence, at: evidence, unfixed: "add `root=` to its options")
@@ -162,7 +164,9 @@ struct SystemdBootPlanner {
         guard finding.entries.isEmpty else {
             plan.find(
                 .entriesMissing, sentence, severity: .mayStop, at: evidence,
-                unfixed: "those that exist may be its: if they are not, run `kernel-install add \(newest.key) \(newest.value)` in it")
+                unfixed:
+                    "those that exist may be its: if they are not, run `kernel-install add \(newest.key) \(newest.value)` in it"
+            )
             return
         }
         if let obstacle = target.obstacleToPrograms ?? target.obstacleToESP {

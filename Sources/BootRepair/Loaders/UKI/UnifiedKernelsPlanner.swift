@@ -75,7 +75,8 @@ struct UnifiedKernelsPlanner {
             {
                 isRight = false
                 rebuild(
-                    image, "the command line of \(image.path) names no root, and \(root.place) is not of the type by "
+                    image,
+                    "the command line of \(image.path) names no root, and \(root.place) is not of the type by "
                         + "which systemd finds one", .ukiReferenceLost, severity: .stops)
             }
         }
@@ -84,7 +85,9 @@ struct UnifiedKernelsPlanner {
                 .ukiDamaged, "\(image.path) could not be read: \(image.problem ?? "")", at: evidence(image),
                 unfixed: "other images or entries may start the system")
         }
-        if isRight { plan.alreadyRight.append("\(own[0].path) names this system's root by an identifier that a restore keeps") }
+        if isRight {
+            plan.alreadyRight.append("\(own[0].path) names this system's root by an identifier that a restore keeps")
+        }
     }
 
     /// A command line inside of an image changes only with the image.
@@ -98,7 +101,8 @@ struct UnifiedKernelsPlanner {
             return leave("build the image again in the started system, and copy it there")
         }
         guard !image.isSigned || finding.hasSigning else {
-            return leave("it is signed, and the system has no signing of its own: a new one would not start with Secure Boot")
+            return leave(
+                "it is signed, and the system has no signing of its own: a new one would not start with Secure Boot")
         }
         guard finding.hasKernelInstall, let version = image.version, let file = finding.kernelFiles[version] else {
             return leave("the installed system cannot build it (kernel-install and the kernel \(image.version ?? ""))")
@@ -137,7 +141,9 @@ extension FindingCode {
     static let ukiReferenceLost = FindingCode(
         "uki-reference-lost", .configuration, .stops,
         "The command line inside of a unified kernel image names what is not on this disk by that name, or no root",
-        fix: "Boot repair rewrites /etc/kernel/cmdline and runs the system's `kernel-install`, if the image is unsigned or the system signs itself")
+        fix:
+            "Boot repair rewrites /etc/kernel/cmdline and runs the system's `kernel-install`, if the image is unsigned or the system signs itself"
+    )
     static let ukiDamaged = FindingCode(
         "uki-damaged", .kernel, .mayStop, "A unified kernel image cannot be read",
         fix: "Build it again in the system (`kernel-install add`)")
