@@ -59,7 +59,7 @@ package struct BootJudge: Sendable {
         /// The seconds for which a stop sign must hold.
         package var hold = 5.0
         /// The seconds for which the expected text must stand where no other sign does: what comes after it may be a
-        /// job that never ends, which is told late.
+        /// job that never ends, which systemd reports late.
         package var alone = 60.0
         /// The seconds after which a screen without a sign counts as standing still.
         package var quiet = 120.0

@@ -55,6 +55,9 @@ extension ImageReader {
     /// Only a disk that is read now has such ranges.
     package var unread: [ByteRange] { [] }
 
+    /// The ranges that could not be read, as losses.
+    package var unreadLosses: [Salvage.Loss] { unread.map { Salvage.Loss(range: $0, hash: nil) } }
+
     /// By default, data behind damage cannot be located.
     package func passDamage() -> Bool { false }
 

@@ -106,7 +106,7 @@ final class RestoreRun {
         written = done.written
         outcome.writtenByteCount = done.writtenByteCount
         outcome.warnings += done.warnings
-        losses = (image.salvage?.losses ?? []) + image.unread.map { Salvage.Loss(range: $0, hash: nil) }
+        losses = (image.salvage?.losses ?? []) + image.unreadLosses
         outcome.lost = plan.lostRanges(losses, image.header)
     }
 

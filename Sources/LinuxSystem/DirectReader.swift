@@ -37,7 +37,7 @@ package final class DirectReader: BlockReader {
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(BlockIOError) {
         let count = UInt64(buffer.count)
         guard count > 0 else { return }
-        try checkedRange(at: offset, count: UInt64(buffer.count))
+        try checkedRange(at: offset, count: count)
         let sector = UInt64(logicalSectorSize)
         let start = offset / sector * sector
         let end = min(byteCount, (offset + count + sector - 1) / sector * sector)

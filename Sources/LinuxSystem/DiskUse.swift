@@ -8,6 +8,11 @@ package enum DiskUse: Equatable, Sendable, CustomStringConvertible {
     /// A device-mapper or md device holds it.
     case held(node: String, by: String, kernelName: String)
 
+    /// Where a filesystem is mounted read-write; `nil` for any other use.
+    package var mountPointReadWrite: String? {
+        if case .mounted(_, let place, false) = self { place } else { nil }
+    }
+
     /// A sentence part for messages.
     package var description: String {
         switch self {

@@ -50,7 +50,7 @@ package final class DiskSource {
         // here.
         if disk.device.isDevice { disk.device.dropCache(0..<disk.device.byteCount) }
         let left = disk.uses.compactMap { use -> String? in
-            guard case .mounted(_, let place, false) = use else { return nil }
+            guard let place = use.mountPointReadWrite else { return nil }
             return usesSnapshots && VolumeSnapshotSource.covers(use) ? nil : place
         }
         if !left.isEmpty, !allowMounted { throw Self.refusal(disk.identity.path, left, usesSnapshots, purpose) }

@@ -132,12 +132,7 @@ package struct OpenedDisk {
     }
 
     /// The mount points of the disk's filesystems that are mounted read-write.
-    package var mountPointsReadWrite: [String] {
-        uses.compactMap { use in
-            if case .mounted(_, let place, false) = use { return place }
-            return nil
-        }
-    }
+    package var mountPointsReadWrite: [String] { uses.compactMap(\.mountPointReadWrite) }
 
     /// Whether a file (that need not exist yet) lies on this disk, or is this disk.
     package func holds(_ file: FilePath) -> Bool {

@@ -14,8 +14,6 @@ import SystemPackage
 package final class OverlayDisk: DiskFile, ServedDisk {
     /// The description of the base: the increment belongs to the same machine and disk.
     package let baseManifest: Manifest
-    /// The names of the base in a repository, which the increment shares.
-    let baseNames: CapturedHost
     package let file: FileBytes
     package let name: String
     package let byteCount: UInt64
@@ -44,7 +42,6 @@ package final class OverlayDisk: DiskFile, ServedDisk {
     package init(_ path: FilePath, _ record: OverlayRecord, _ keys: KeyRing) throws {
         let base = try record.openBase(of: path, keys)
         baseManifest = base.header.manifest
-        baseNames = try base.names()
         name = path.string
         file = try FileBytes(path)
         overlay = try OwnedDescriptor.open(path, .readOnly)
@@ -74,6 +71,10 @@ package final class OverlayDisk: DiskFile, ServedDisk {
             )
         }
     }
+
+    /// The names of the base in a repository, which the increment shares. To find them may take a look into its
+    /// filesystems.
+    func baseNames() throws -> CapturedHost { try parts.base.names() }
 
     package var isRandomAccess: Bool { true }
     package var hasUncheckedParts: Bool { true }

@@ -32,8 +32,8 @@ struct RecordedDisk {
     let file: any DiskFile
     /// The claim that detects writes to a plain file.
     let claim: Claim?
-    /// The names in a repository that a kept overlay shares with its base; `nil` for any other disk.
-    let baseNames: CapturedHost?
+    /// The disk if it is a kept overlay, which shares the names of its base in a repository.
+    let overlay: OverlayDisk?
 
     /// What tells zeros of the disk without reading them.
     var zeros: PlannedDisk.Zeros {
@@ -55,13 +55,9 @@ struct RecordedDisk {
             log: events.log, progress: { progress.show("decompress", done: $0, total: byteCount) })
         request.allowsBacking = keys.allowsBacking
         request.memoryReserve = RestoreScratch.memoryReserve(chunkByteCount: DiskRecording.chunkByteCount)
-        let disk: any DiskFile
-        if format.isVirtual, let record = try OverlayRecord.find(path) {
-            let overlay = try OverlayDisk(path, record, keys)
-            (disk, baseNames) = (overlay, overlay.baseNames)
-        } else {
-            (disk, baseNames) = (try format.open(request), nil)
-        }
+        let record = format.isVirtual ? try OverlayRecord.find(path) : nil
+        overlay = try record.map { try OverlayDisk(path, $0, keys) }
+        let disk: any DiskFile = try overlay ?? format.open(request)
         file = disk
         let confirmEnd: () throws(ImageError) -> Void = { () throws(ImageError) in try disk.confirmEnd() }
         let survey = try RecordedSurvey(

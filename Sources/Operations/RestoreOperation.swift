@@ -219,7 +219,7 @@ package final class RestoreOperation {
         let (stream, survey) = try salvaging(input)
         let foreseen = plan.lostRanges(survey?.losses ?? [], header)
         // Of a clone, what the survey could not read.
-        let unread = plan.lostRanges(input.reader.unread.map { Salvage.Loss(range: $0, hash: nil) }, header)
+        let unread = plan.lostRanges(input.reader.unreadLosses, header)
         let holed = foreseen + unread
         let obstacle = plan.shrinks.lazy.filter { shrink in holed.contains { $0.partition == shrink.number } }
             .compactMap(\.obstacleWithLosses).first

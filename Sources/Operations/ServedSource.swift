@@ -136,7 +136,7 @@ package struct ServedSource {
             let planned = disk.recording.planned(disk.zeros)
             self.init(
                 planned, text,
-                names: try disk.baseNames
+                names: try disk.overlay?.baseNames()
                     ?? CapturedHost(
                         planned.header.manifest, file: try OpenedDisk(text, .readOnly), isVirtual: format.isVirtual)
             ) {

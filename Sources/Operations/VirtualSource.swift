@@ -32,7 +32,7 @@ package struct VirtualSource {
             let disk = try OverlayDisk(path, record, keys)
             return VirtualSource(
                 disk: disk, reader: ResectoredReader(disk, logicalSectorSize: disk.logicalSectorSize),
-                origin: (disk.baseManifest, disk.baseNames))
+                origin: (disk.baseManifest, try disk.baseNames()))
         }
         guard !opened.device.isDevice, !job.takesImageAsDisk else { return nil }
         let contents = try FileContents.detect(path)

@@ -51,10 +51,7 @@ final class VirtualFile: Sendable {
     /// Refuses a file whose filesystems are mounted read-write, through a loop device: what is written there has no
     /// lock that QEMU would see.
     func refuseMounted() throws(ImageError) {
-        let places = DiskDirectory().uses(of: device).compactMap { use in
-            if case .mounted(_, let place, false) = use { return place }
-            return nil as String?
-        }
+        let places = DiskDirectory().uses(of: device).compactMap(\.mountPointReadWrite)
         guard places.isEmpty else {
             throw .refused(
                 "\(path) has filesystems that are mounted read-write: \(places.joined(separator: ", ")). Unmount them "
