@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import LinuxSystem
 import SystemPackage
 
@@ -25,15 +26,11 @@ package struct BootRepairOptions: Sendable {
     package var machine: MachineRecord?
     /// Whether `machine` is the one that runs this, and the disk is attached to it by the kernel's name of the survey.
     package var isHere: Bool
-    /// The modaliases of the disk and of the devices above it in the machine that will start it, if that is another one;
-    /// `nil` for the running machine.
-    package var targetModaliases: [String]?
 
     /// Makes options; by default everything that fits the running machine.
     package init(
         touchNVRAM: Bool = true, firmware: Firmware? = nil, inRecoveryEnvironment: Bool? = nil,
-        capturedDiskName: String? = nil, machine: MachineRecord? = nil, isHere: Bool = false,
-        targetModaliases: [String]? = nil
+        capturedDiskName: String? = nil, machine: MachineRecord? = nil, isHere: Bool = false
     ) {
         self.touchNVRAM = touchNVRAM
         self.firmware = firmware ?? machine?.firmware ?? .current
@@ -41,6 +38,13 @@ package struct BootRepairOptions: Sendable {
         self.capturedDiskName = capturedDiskName
         self.machine = machine
         self.isHere = isHere
-        self.targetModaliases = targetModaliases
+    }
+
+    /// What a disk hangs on in the machine that it is judged for, a row of devices for each way that is possible there;
+    /// empty if the machine is unknown.
+    func ways(to disk: DiskIdentity) -> [[DeviceDriver]] {
+        // In another machine, the disk has no name yet.
+        let ways = machine?.devices(behind: isHere ? disk.kernelName : nil) ?? []
+        return ways.filter { !$0.isEmpty }
     }
 }

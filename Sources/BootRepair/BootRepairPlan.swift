@@ -59,7 +59,8 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
         disk: DiskIdentity, diskGUID: GUID? = nil, diskSignature: UInt32? = nil, volumes: [BootVolume] = [],
         firmware: Firmware,
         systemName: String? = nil, configurationFolder: String = "/boot/grub", mounts: [MountPoint] = [],
-        steps: [BootRepairStep] = [], alreadyRight: [String] = [], findings: [Finding] = [], pendingReason: String? = nil
+        steps: [BootRepairStep] = [], alreadyRight: [String] = [], findings: [Finding] = [],
+        pendingReason: String? = nil
     ) {
         self.disk = disk
         self.diskGUID = diskGUID

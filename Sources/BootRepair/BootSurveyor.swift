@@ -168,10 +168,7 @@ struct BootSurveyor {
             volume, subvolume: subvolume, of: disk, readOnly: true, keys: options.luksKeyFiles)
         let access: SystemBootSurvey.Access = tree.hasPartitionNodes ? .partitionNodes : .loopDevices
         if survey.access != .partitionNodes { survey.access = access }
-        // In another machine, the disk has no name yet.
-        let devices = options.machine?.devices(behind: options.isHere ? survey.disk.kernelName : nil) ?? []
-        let reader = InstalledSystemReader(
-            tree, survey.volumes, options, devices: devices.filter { !$0.isEmpty })
+        let reader = InstalledSystemReader(tree, survey.volumes, options, devices: options.ways(to: survey.disk))
         guard let system = try reader.read(volume, subvolume: subvolume) else { return nil }
         return (tree, system)
     }

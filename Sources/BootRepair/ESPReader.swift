@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import BootFiles
 import DiskModel
-import BootFiles
 import Filesystems
 import SystemAccess
 

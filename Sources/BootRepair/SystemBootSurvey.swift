@@ -85,6 +85,11 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     /// Whether it has a supported partition table.
     package var hasTable: Bool { tableKind == .gpt || tableKind == .mbr }
 
+    /// Why no installed system, or not all of one, was read, as a sentence; `nil` if nothing is to be said.
+    package var systemProblem: String? {
+        systemFindings.isEmpty ? nil : systemFindings.map(\.sentence).joined(separator: "; ")
+    }
+
     /// A partition by its number.
     package func volume(_ number: Int) -> BootVolume? { volumes.first { $0.number == number } }
 }

@@ -113,13 +113,14 @@ extension AnchoredFolder {
         }
     }
 
-    private struct Place: ~Copyable {
+    /// A folder of the tree, and a name in it.
+    struct Place: ~Copyable {
         let folder: OwnedDescriptor
         let name: String
     }
 
     /// The opened folder of an entry, and the entry's name in it.
-    private func parent(of inner: String) throws(SystemCallError) -> Place {
+    func parent(of inner: String) throws(SystemCallError) -> Place {
         let whole = FilePath(inner)
         guard let name = whole.lastComponent, name.kind == .regular else {
             throw SystemCallError("find", "\(inner) below \(path)", .invalidArgument)

@@ -2,24 +2,8 @@
 import Glibc
 import SystemPackage
 
-/// Large files inside the tree. Both names of a call are in one folder of it.
+/// Large files inside the tree.
 extension AnchoredFolder {
-    private struct Place: ~Copyable {
-        let folder: OwnedDescriptor
-        let name: String
-    }
-
-    /// The folder of a path, opened inside the tree, and the last part of the path.
-    private func parent(of inner: String) throws(SystemCallError) -> Place {
-        let path = FilePath(inner)
-        guard let name = path.lastComponent?.string else {
-            throw SystemCallError("open", "\(inner) below \(self.path)", .invalidArgument)
-        }
-        let above = path.removingLastComponent().string
-        let folder = try open(above.isEmpty ? "." : above, .readOnly, options: [.directory])
-        return Place(folder: folder, name: name)
-    }
-
     /// Opens a regular file for reading.
     package func openFile(_ inner: String) throws(SystemCallError) -> OwnedDescriptor {
         // Opening a pipe of that name would block forever.
@@ -69,24 +53,6 @@ extension AnchoredFolder {
             throw SystemCallError("replace", "\(name) below \(path)", Errno(rawValue: errno))
         }
         isInPlace = true
-        try Files.sync(place.folder.raw, inner)
-    }
-
-    /// Renames a file inside its folder durably; a file of the new name is replaced.
-    package func rename(_ inner: String, to name: String) throws(SystemCallError) {
-        let place = try parent(of: inner)
-        guard renameat(place.folder.raw.rawValue, place.name, place.folder.raw.rawValue, name) == 0 else {
-            throw SystemCallError("rename \(inner) to", name, Errno(rawValue: errno))
-        }
-        try Files.sync(place.folder.raw, inner)
-    }
-
-    /// Removes a file; without one, nothing happens.
-    package func remove(_ inner: String) throws(SystemCallError) {
-        let place = try parent(of: inner)
-        guard unlinkat(place.folder.raw.rawValue, place.name, 0) == 0 || errno == ENOENT else {
-            throw SystemCallError("remove", "\(inner) below \(path)", Errno(rawValue: errno))
-        }
         try Files.sync(place.folder.raw, inner)
     }
 }

@@ -75,10 +75,9 @@ package struct AnchoredFolder: ~Copyable, Sendable {
     /// Creates or replaces a file below the folder: temporary name, fsync, rename, fsync of the folder. An existing
     /// file keeps its permissions.
     package func write(_ bytes: [UInt8], to inner: String) throws(SystemCallError) {
-        let target = FilePath(inner)
-        let parentPath = target.removingLastComponent().string
-        let parent = try open(parentPath.isEmpty ? "." : parentPath, .readOnly, options: [.directory])
-        let name = target.lastComponent?.string ?? inner
+        let place = try parent(of: inner)
+        let parent = place.folder
+        let name = place.name
         let temporary = ".\(name).reforge-new"
         var status = stat()
         let permissions: mode_t = fstatat(parent.raw.rawValue, name, &status, 0) == 0 ? status.st_mode & 0o7777 : 0o644

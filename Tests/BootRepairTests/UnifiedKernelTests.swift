@@ -111,7 +111,7 @@ struct UnifiedKernelTests {
             // The images are not held with the loaders.
             #expect(contents.survey.loaders.map(\.path) == ["\\EFI\\systemd\\systemd-bootx64.efi"])
             #expect(contents.survey.fallback == .copy(of: "\\EFI\\Linux\\one.efi"))
-            let scene = BootScene(disk: disk, volumes: [volume], esp: contents, system: nil, tree: nil)
+            let scene = BootScene(disk: disk, volumes: [volume], hasGPT: true, esp: contents, system: nil, tree: nil)
             let finding = try #require(try UnifiedKernels().survey(scene))
             let image = try #require(finding.images.first { $0.name == "one.efi" })
             #expect(image.commandLine == "root=UUID=\(Fixture.rootUUID) ro" && image.version == "6.1.0-18-amd64")
@@ -144,7 +144,7 @@ struct UnifiedKernelTests {
             #expect(try file.isEqual(to: FATFile("/a/same", in: fat)))
             #expect(try !file.isEqual(to: FATFile("/a/less", in: fat)))
             #expect(try FATFile("empty", in: fat).read(at: 0, count: 1) == [])
-            #expect(fat.exists("/a") && !fat.exists("/b/c"))
+            #expect(try fat.exists("/a") && !fat.exists("/b/c"))
             #expect(throws: FilesystemError.self) { _ = try FATFile("/a", in: fat) }
             #expect(throws: FilesystemError.self) { _ = try FATFile("/a/same", in: fat, limit: 1000) }
         }

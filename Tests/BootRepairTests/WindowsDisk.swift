@@ -119,7 +119,16 @@ final class WindowsDisk {
     func bytes() throws -> [UInt8] { try BlockDevice(opening: image).readBytes(at: 0, count: Int(Self.byteCount)) }
 
     static func options(_ firmware: Firmware = .uefi, _ modaliases: [String]? = nvme) -> BootRepairOptions {
-        BootRepairOptions(firmware: firmware, inRecoveryEnvironment: false, targetModaliases: modaliases)
+        BootRepairOptions(
+            firmware: firmware, inRecoveryEnvironment: false, machine: modaliases.map { machine(firmware, $0) })
+    }
+
+    /// A machine with one controller.
+    static func machine(_ firmware: Firmware, _ modaliases: [String]) -> MachineRecord {
+        let disk = MachineRecord.Disk(
+            name: "disk", transport: "other", byteCount: byteCount,
+            devices: modaliases.map { DeviceDriver(modalias: $0) })
+        return MachineRecord(firmware: firmware, disks: [disk])
     }
 
     func plan(_ options: BootRepairOptions = WindowsDisk.options()) throws -> BootRepairPlan {

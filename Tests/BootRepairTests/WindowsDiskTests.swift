@@ -138,7 +138,7 @@ struct WindowsDiskTests {
         let unknown = try disk.plan(WindowsDisk.options(.uefi, ["usb:v0781p5581"]))
         #expect(
             unknown.pendingReason == nil
-                && unknown.warnings.contains { $0.hasPrefix("the storage drivers of Windows were not checked") })
+                && unknown.findings.map(\.code).contains("windows-controller-unknown"), "\(unknown)")
     }
 
     /// Bytes that changed after the survey, and a store that did, keep everything as it is.

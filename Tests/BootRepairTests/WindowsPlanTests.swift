@@ -94,12 +94,12 @@ struct WindowsPlanTests {
     /// Its own fallback loader of another version is kept, without a warning.
     @Test func anOtherVersionIsNotForeign() throws {
         let plan = Self.plan(Self.finding([])) { $0.esp?.fallback = .foreign(owner: "Windows Boot Manager") }
-        #expect(plan.warnings.allSatisfy { !$0.contains("fallback") }, "\(plan)")
+        #expect(!plan.findings.contains { $0.code.hasPrefix("fallback") }, "\(plan)")
         #expect(!plan.steps.contains { if case .copyFile = $0.verb { true } else { false } })
         let shim = Self.plan(Self.finding([])) {
             $0.esp?.fallback = .foreign(owner: "a shim that no vendor's folder holds")
         }
-        #expect(shim.warnings.contains { $0.contains("belongs to a shim") }, "\(shim)")
+        #expect(shim.findings.contains { $0.code == "fallback-foreign" && $0.sentence.contains("belongs to a shim") }, "\(shim)")
     }
 
     @Test func onlyTheDiskIsAnother() throws {
@@ -127,7 +127,7 @@ struct WindowsPlanTests {
                 try Self.element(
                     Self.loader, BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\x", holders: [3, 4])
             ]))
-        #expect(two.pendingReason?.contains("several partitions hold \\x. It is not changed") == true, "\(two)")
+        #expect(two.pendingReason?.contains("several partitions hold \\x: it is not changed") == true, "\(two)")
         // An entry for a system on another disk stops nothing.
         let other = Self.plan(
             Self.finding([
@@ -135,7 +135,7 @@ struct WindowsPlanTests {
                     Fixture.guid(6), BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\x", holders: [])
             ]))
         #expect(other.pendingReason == nil, "\(other)")
-        #expect(other.warnings.contains { $0.contains("no partition of this disk holds \\x") }, "\(other)")
+        #expect(other.findings.contains { $0.severity == .note && $0.sentence.contains("no partition of this disk holds \\x") }, "\(other)")
         #expect(!other.steps.contains { $0.loader == "windows" })
     }
 
@@ -157,16 +157,15 @@ struct WindowsPlanTests {
                         Fixture.guid(1), BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\y", holders: [3]
                     )
                 ]))
-        #expect(torn.warnings.contains { $0.contains("{\(Fixture.guid(7))}") }, "\(torn)")
+        #expect(torn.findings.contains { $0.code == "windows-entry-lost" && $0.sentence.contains("{\(Fixture.guid(7))}") }, "\(torn)")
     }
 
     @Test func encryptedVolumesAreSaid() throws {
-        var finding = Self.finding([
+        let finding = Self.finding([
             try Self.element(Self.loader, BCDStore.ObjectType.loader, names: Self.names(3), file: "\\x", holders: nil)
         ])
-        finding.encrypted = [3]
-        let plan = Self.plan(finding)
-        #expect(plan.warnings.contains { $0.hasPrefix("partition 3 is encrypted by BitLocker") }, "\(plan)")
+        let plan = Self.plan(finding) { $0.volumes[1].kindName = "BitLocker" }
+        #expect(plan.findings.contains { $0.code == "bitlocker" && $0.evidence?.partition == 3 }, "\(plan)")
         #expect(plan.alreadyRight.contains("\(Self.path) on partition 2 names this disk's partitions"))
     }
 
@@ -176,7 +175,7 @@ struct WindowsPlanTests {
         #expect(Self.plan(finding).pendingReason?.contains("was not checked: it is damaged") == true)
         let bios = Self.plan(finding, Fixture.medium(.bios)) { $0.firmware = .bios }
         #expect(bios.pendingReason?.contains("was not checked") != true, "\(bios)")
-        #expect(bios.warnings.contains { $0.contains("was not checked") })
+        #expect(bios.findings.contains { $0.code == "windows-store-unread" && $0.severity == .note })
         finding.stores = []
         #expect(Self.plan(finding).pendingReason?.contains("no boot configuration store") == true)
     }
@@ -196,8 +195,9 @@ struct WindowsPlanTests {
         var system = WindowsFinding.System(partition: 3, root: "\\Windows")
         system.drivers = [driver(1, 0), driver(2, 3)]
         finding.systems = [system]
-        finding.modaliases = WindowsDisk.nvme
-        let plan = Self.plan(finding)
+        var options = Fixture.medium(.uefi)
+        options.machine = WindowsDisk.machine(.uefi, WindowsDisk.nvme)
+        let plan = Self.plan(finding, options)
         guard case .patchBytes(let patches)? = plan.steps.first(where: { $0.loader == "windows" })?.verb else {
             Issue.record("no patch: \(plan)")
             return
@@ -206,18 +206,17 @@ struct WindowsPlanTests {
         // On a workstation, the disk may be for any machine.
         #expect(!Self.plan(finding, Fixture.workstation(.uefi)).steps.contains { $0.loader == "windows" })
         finding.systems[0].drivers = [driver(1, 0), driver(2, 3, hasFile: false)]
-        #expect(Self.plan(finding).pendingReason?.contains("there is no \\Windows\\x.sys") == true)
+        #expect(Self.plan(finding, options).pendingReason?.contains("there is no \\Windows\\x.sys") == true)
         finding.systems[0].problem = "it is marked dirty"
-        #expect(Self.plan(finding).pendingReason?.contains("were not checked: it is marked dirty") == true)
+        #expect(Self.plan(finding, options).pendingReason?.contains("were not checked: it is marked dirty") == true)
     }
 
     /// Findings are written and read, as those of the other rows.
     @Test func findingsAreCodable() throws {
         var survey = Self.survey()
-        var finding = Self.finding([
+        let finding = Self.finding([
             try Self.element(Self.loader, BCDStore.ObjectType.loader, names: Self.names(3), file: "\\x", holders: nil)
         ])
-        finding.modaliases = WindowsDisk.nvme
         survey.findings[WindowsBootManager()] = finding
         let read = try JSONDecoder().decode(SystemBootSurvey.self, from: try JSONEncoder().encode(survey))
         #expect(read == survey)

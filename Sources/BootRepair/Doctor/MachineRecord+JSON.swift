@@ -26,11 +26,6 @@ extension MachineRecord {
         var version: Int
     }
 
-    private enum CodingKeys: String, CodingKey, CaseIterable {
-        case format, version, firmware, secureBoot, architecture, vendor, product, board, firmwareVersion, controllers
-        case disks
-    }
-
     package init(from decoder: any Decoder) throws {
         try StrictKeys.check(decoder, CodingKeys.self)
         let container = try decoder.container(keyedBy: CodingKeys.self)

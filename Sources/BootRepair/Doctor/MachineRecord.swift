@@ -67,6 +67,12 @@ package struct MachineRecord: Codable, Equatable, Sendable {
     package var controllers: [DeviceDriver]
     package var disks: [Disk]
 
+    // Here and not beside `init(from:)`: Swift 6.3 does not compile keys of another file for a made `encode(to:)`.
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case format, version, firmware, secureBoot, architecture, vendor, product, board, firmwareVersion, controllers
+        case disks
+    }
+
     package init(
         firmware: Firmware, secureBoot: Bool? = nil, architecture: String = "x86_64", vendor: String? = nil,
         product: String? = nil, board: String? = nil, firmwareVersion: String? = nil,

@@ -45,7 +45,7 @@ extension BootRepairExecutor {
             pending.append("\(rebuild.path) could not be made: \(problem)")
             return
         }
-        try anchor.rename(folder.appending(rebuild.keptName).string, to: rebuild.name)
+        try anchor.rename(folder.appending(rebuild.keptName).string, to: rebuild.path)
         pending.append("\(rebuild.path) could not be rebuilt: \(problem). The old one is in its place again")
     }
 

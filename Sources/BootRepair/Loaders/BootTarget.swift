@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 
 /// The inputs of a plan: the surveyed disk, its machine, and the permissions.
 package struct BootTarget: Sendable {
@@ -17,6 +18,9 @@ package struct BootTarget: Sendable {
 
     /// Whether the machine is known that the disk is for: on a workstation, it may be for any.
     package var machineIsKnown: Bool { options.inRecoveryEnvironment || options.machine != nil }
+
+    /// What the disk hangs on in the machine, for each way that is possible there; empty if the machine is unknown.
+    var ways: [[DeviceDriver]] { options.ways(to: survey.disk) }
 
     /// Whether it is known on which controller of the machine the disk is, or will be.
     var controllerIsKnown: Bool {

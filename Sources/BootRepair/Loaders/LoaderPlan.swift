@@ -21,7 +21,8 @@ package struct LoaderPlan: Equatable, Sendable {
 
     /// Records a finding that these steps repair, and plans the steps.
     package mutating func find(
-        _ code: FindingCode, _ sentence: String, severity: Finding.Severity? = nil, at evidence: Finding.Evidence? = nil,
+        _ code: FindingCode, _ sentence: String, severity: Finding.Severity? = nil,
+        at evidence: Finding.Evidence? = nil,
         fixedBy steps: [BootRepairStep]
     ) {
         self.steps += steps
@@ -33,7 +34,8 @@ package struct LoaderPlan: Equatable, Sendable {
     /// - Parameter reason: why there is none, or what a person can do, as a sentence part; empty where nothing needs
     ///   to be done.
     package mutating func find(
-        _ code: FindingCode, _ sentence: String, severity: Finding.Severity? = nil, at evidence: Finding.Evidence? = nil,
+        _ code: FindingCode, _ sentence: String, severity: Finding.Severity? = nil,
+        at evidence: Finding.Evidence? = nil,
         unfixed reason: String
     ) {
         find(Finding(code, sentence, severity: severity, at: evidence, fix: .none(reason)))

@@ -47,7 +47,7 @@ package enum BootVerb: Codable, Equatable, Sendable {
     var needsPrograms: Bool {
         switch self {
         case .runTool, .rebuildInitramfs: true
-        case .editFile, .copyFile, .removeFile, .writeSectors, .changeNVRAM: false
+        case .editFile, .copyFile, .removeFile, .writeFiles, .addLines, .writeSectors, .patchBytes, .changeNVRAM: false
         }
     }
 

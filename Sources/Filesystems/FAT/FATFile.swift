@@ -70,8 +70,3 @@ package struct FATFile: Sendable {
         return true
     }
 }
-
-extension FATVolume {
-    /// Whether there is a file or folder at a path; `false` if its parent folders cannot be read.
-    package func exists(_ path: String) -> Bool { (try? find(path)) != nil }
-}

@@ -35,7 +35,7 @@ struct BootPartition {
         return Array(names.sorted().prefix(Self.mostFiles))
     }
 
-    func exists(_ path: String) -> Bool { fat.exists(path) }
+    func exists(_ path: String) -> Bool { (try? fat.exists(path)) == true }
 
     /// The text of a small file; `nil` if it cannot be read.
     func text(_ path: String) -> String? {

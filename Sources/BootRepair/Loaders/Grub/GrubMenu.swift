@@ -62,7 +62,9 @@ struct GrubMenu: BootLoader {
         let isInstalled = steps.contains { $0.installsGrub || $0.editsGrubDefaults }
         guard isInstalled || grub.configurationProblems != nil || grub.install != nil else { return plan }
         // GRUB may be installed and not be the loader.
-        if target.startsWithoutGrub || target.usesExtlinux, !isInstalled, grub.configurationProblems == nil { return plan }
+        if target.startsWithoutGrub || target.usesExtlinux, !isInstalled, grub.configurationProblems == nil {
+            return plan
+        }
         let path = "\(grub.folder)/grub.cfg"
         let problems = grub.configurationProblems ?? ["there is none"]
         if problems.isEmpty, !isInstalled {

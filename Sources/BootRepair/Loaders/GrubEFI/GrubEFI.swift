@@ -53,7 +53,9 @@ struct GrubEFI: BootLoader {
             return "the EFI system partition could not be read back: \(error)"
         }
         let contents = ESPReader.read(disk, volume: esp, configurations: configurations)
-        if let problem = contents.survey.problem { return "the EFI system partition could not be read back: \(problem)" }
+        if let problem = contents.survey.problem {
+            return "the EFI system partition could not be read back: \(problem)"
+        }
         let finding = GrubEFIFinding(contents)
         let isFound = finding.loaders.contains { loader in
             loader.searchedUUIDs.isEmpty
@@ -61,7 +63,8 @@ struct GrubEFI: BootLoader {
                     volumes.contains { $0.uuid?.lowercased() == uuid.lowercased() }
                 }
         }
-        return isFound ? nil : "the disk does not start by UEFI: no loader on its EFI system partition finds this system"
+        return isFound
+            ? nil : "the disk does not start by UEFI: no loader on its EFI system partition finds this system"
     }
 }
 

@@ -12,13 +12,14 @@ struct WindowsBootManager: BootLoader {
     /// Its folder below `\EFI`, and the file that firmware starts.
     static let (folder, file) = ("Microsoft\\Boot", "bootmgfw.efi")
 
+    let codes: [FindingCode] = [
+        .windowsStoreMissing, .windowsStoreUnread, .windowsStoreOutdated, .windowsEntryLost, .windowsUnread,
+        .windowsDriverOff, .windowsDriverMissing, .windowsControllerUnknown,
+    ]
+
     func survey(_ scene: BootScene) throws(BootRepairError) -> WindowsFinding? {
         var surveyor = WindowsSurveyor(scene.disk, scene.volumes)
-        guard var finding = surveyor.survey() else { return nil }
-        if let name = VolumeNode.kernelName(of: scene.disk) {
-            finding.modaliases = DiskDirectory().modaliases(of: name)
-        }
-        return finding
+        return surveyor.survey()
     }
 
     func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {

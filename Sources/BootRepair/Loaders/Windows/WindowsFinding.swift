@@ -115,17 +115,9 @@ package struct WindowsFinding: LoaderFinding {
 
     package var stores: [Store]
     package var systems: [System]
-    /// The numbers of the partitions encrypted by BitLocker.
-    package var encrypted: [Int]
-    /// The modaliases of the disk and of the devices above it in the running machine.
-    package var modaliases: [String]
 
-    package init(
-        stores: [Store] = [], systems: [System] = [], encrypted: [Int] = [], modaliases: [String] = []
-    ) {
+    package init(stores: [Store] = [], systems: [System] = []) {
         self.stores = stores
         self.systems = systems
-        self.encrypted = encrypted
-        self.modaliases = modaliases
     }
 }

@@ -1,43 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import WindowsFiles
 
 extension WindowsPlanner {
-    /// The modaliases of the controller that will hold the disk; `nil` if that is not known: on a workstation, the disk
-    /// may be for any machine.
-    private var modaliases: [String]? {
-        target.options.targetModaliases ?? (target.options.inRecoveryEnvironment ? finding.modaliases : nil)
-    }
-
     mutating func planDrivers() {
-        planEncrypted()
         guard !finding.systems.isEmpty else { return }
-        guard let modaliases else {
+        let ways = target.ways.map { $0.compactMap(\.modalias) }
+        guard !ways.isEmpty else {
             plan.alreadyRight.append(
                 "the storage drivers of Windows are left alone: the machine that will start it is not known")
             return
         }
-        let needs = StorageDrivers.needs(for: modaliases)
+        let needs = ways.flatMap(StorageDrivers.needs).reduce(into: [StorageDrivers.Need]()) {
+            if !$0.contains($1) { $0.append($1) }
+        }
         guard !needs.isEmpty else {
-            plan.warnings.append(
-                "the storage drivers of Windows were not checked: the disk controller of this machine is none that "
-                    + "Windows is known to start from")
+            plan.find(
+                .windowsControllerUnknown,
+                "the disk controller of this machine is none that Windows is known to start from",
+                unfixed: "the storage drivers of Windows were not checked")
             return
         }
         for system in finding.systems { planDrivers(of: system, needs) }
     }
 
-    private mutating func planEncrypted() {
-        for number in finding.encrypted {
-            plan.warnings.append(
-                "partition \(number) is encrypted by BitLocker: nothing in it was checked or changed. On another "
-                    + "machine, Windows asks for the recovery key")
-        }
-    }
-
     private mutating func planDrivers(of system: WindowsFinding.System, _ needs: [StorageDrivers.Need]) {
         let name = "Windows on partition \(system.partition)"
         if let problem = system.problem {
-            plan.fail("the storage drivers of \(name) were not checked: \(problem)", nil, matters: true)
+            plan.fail(
+                .windowsUnread, "the storage drivers of \(name) were not checked", at: Self.evidence(system),
+                BootObstacle(problem), matters: true)
             return
         }
         var drivers: [WindowsFinding.Driver] = []
@@ -49,7 +41,12 @@ extension WindowsPlanner {
             let sets = Set(system.drivers.map(\.controlSet))
             guard !usable.isEmpty, sets.allSatisfy({ set in usable.contains { $0.controlSet == set } }) else {
                 plan.fail(
-                    Self.missing(need, name, present), nil, matters: true)
+                    .windowsDriverMissing, Self.missing(need, name, present), at: Self.evidence(system),
+                    BootObstacle(
+                        "install the driver in Windows on the old machine and capture it again, or attach the disk to "
+                            + "another controller"),
+                    // Only one of the machine's controllers will have the disk.
+                    matters: target.controllerIsKnown)
                 continue
             }
             drivers += usable.filter { !$0.startsAtBoot }
@@ -75,8 +72,11 @@ extension WindowsPlanner {
             ? (present.isEmpty
                 ? "it has no service \(need.services.joined(separator: ", "))" : "its service is damaged")
             : "there is no \(files[0])"
-        return "\(name) cannot start from this machine's disk controller (\(need.controller)): \(reason). Install the "
-            + "driver in Windows on the old machine and capture it again, or attach the disk to another controller"
+        return "\(name) cannot start from this machine's disk controller (\(need.controller)): \(reason)"
+    }
+
+    private static func evidence(_ system: WindowsFinding.System) -> Finding.Evidence {
+        .init(partition: system.partition, file: "\(system.root)\\System32\\config\\SYSTEM")
     }
 
     private mutating func addStep(
@@ -94,16 +94,19 @@ extension WindowsPlanner {
         let records = drivers.map { WindowsStep.Driver(service: $0.name, controlSet: $0.controlSet) }
         let services = drivers.map(\.name).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
             .joined(separator: ", ")
-        plan.steps.append(
-            BootRepairStep(
-                WindowsStep.startDrivers(
-                    partition: system.partition, controller: needs.map(\.controller).joined(separator: ", "),
-                    drivers: records),
-                .patchBytes(
-                    BytePatches(
-                        changes, unchanged: system.stamp,
-                        done: "\(name) starts \(services) with the system",
-                        failure: "\(name) does not start \(services) with the system")),
-                by: WindowsBootManager().name))
+        plan.find(
+            .windowsDriverOff, "\(name) does not start \(services) with the system", at: Self.evidence(system),
+            fixedBy: [
+                BootRepairStep(
+                    WindowsStep.startDrivers(
+                        partition: system.partition, controller: needs.map(\.controller).joined(separator: ", "),
+                        drivers: records),
+                    .patchBytes(
+                        BytePatches(
+                            changes, unchanged: system.stamp,
+                            done: "\(name) starts \(services) with the system",
+                            failure: "\(name) does not start \(services) with the system")),
+                    by: WindowsBootManager().name)
+            ])
     }
 }

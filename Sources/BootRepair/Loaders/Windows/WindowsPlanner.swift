@@ -28,7 +28,8 @@ struct WindowsPlanner {
         let name = "\(store.path) on partition \(store.partition)"
         if let problem = store.problem {
             plan.fail(
-                "\(name) was not checked: \(problem)", nil, matters: target.isAtHand(firmware))
+                .windowsStoreUnread, "\(name) was not checked", at: Self.evidence(store), BootObstacle(problem),
+                matters: target.isAtHand(firmware))
             return
         }
         var changes: [(element: WindowsFinding.Element, volume: BootVolume)] = []
@@ -125,15 +126,23 @@ struct WindowsPlanner {
         }
         guard !patches.isEmpty else { return }
         let name = "\(store.path) on partition \(store.partition)"
-        plan.steps.append(
-            BootRepairStep(
-                WindowsStep.pointStore(path: store.path, partition: store.partition, elements: records),
-                .patchBytes(
-                    BytePatches(
-                        patches, unchanged: store.stamp,
-                        done: "pointed \(records.count) entries of \(name) to this disk's partitions",
-                        failure: "the entries of \(name) do not all name this disk's partitions")),
-                by: WindowsBootManager().name))
+        plan.find(
+            .windowsStoreOutdated, "\(records.count) entries of \(name) name other partitions than this disk's",
+            severity: target.matters(store.isForUEFI ? .uefi : .bios) ? nil : .note, at: Self.evidence(store),
+            fixedBy: [
+                BootRepairStep(
+                    WindowsStep.pointStore(path: store.path, partition: store.partition, elements: records),
+                    .patchBytes(
+                        BytePatches(
+                            patches, unchanged: store.stamp,
+                            done: "pointed \(records.count) entries of \(name) to this disk's partitions",
+                            failure: "the entries of \(name) do not all name this disk's partitions")),
+                    by: WindowsBootManager().name)
+            ])
+    }
+
+    private static func evidence(_ store: WindowsFinding.Store) -> Finding.Evidence {
+        .init(partition: store.partition, file: store.path)
     }
 
     private mutating func report(
@@ -147,8 +156,8 @@ struct WindowsPlanner {
                 ? "several partitions hold \(element.file ?? "its files")"
                 : "no partition of this disk \(element.file.map { "holds \($0)" } ?? "is that one")"
             plan.fail(
-                "an entry of \(name), {\(element.object)}, names \(element.names): \(reason). It is not changed", nil,
-                matters: matters && isNeeded)
+                .windowsEntryLost, "an entry of \(name), {\(element.object)}, names \(element.names), and \(reason)",
+                at: Self.evidence(store), BootObstacle("it is not changed"), matters: matters && isNeeded)
         }
     }
 
@@ -162,12 +171,14 @@ struct WindowsPlanner {
         else { return }
         guard finding.stores.contains(where: { $0.partition == esp.partition && $0.isForUEFI }) else {
             plan.fail(
-                "the EFI system partition holds the Windows Boot Manager, but no boot configuration store", nil,
-                matters: target.isAtHand(.uefi))
+                .windowsStoreMissing,
+                "the EFI system partition holds the Windows Boot Manager, but no boot configuration store",
+                at: .init(partition: esp.partition),
+                BootObstacle("make it in Windows' recovery environment (`bcdboot`)"), matters: target.isAtHand(.uefi))
             return
         }
         plan.start = PlannedLoader(
-            folder: WindowsBootManager.folder, name: WindowsBootManager.file, label: WindowsBootManager.label,
-            isNew: false)
+            folder: WindowsBootManager.folder, name: WindowsBootManager.file, isNew: false,
+            label: WindowsBootManager.label)
     }
 }

@@ -30,7 +30,6 @@ struct WindowsSurveyor {
 
     /// `nil` if there is no Windows.
     mutating func survey() -> WindowsFinding? {
-        finding.encrypted = volumes.encrypted
         for volume in volumes.volumes {
             let paths = volume.isFAT ? ["\\EFI\\Microsoft\\Boot\\BCD", "\\Boot\\BCD"] : ["\\Boot\\BCD"]
             for path in paths where volumes.holds(path, volume) == true { readStore(path, on: volume) }
