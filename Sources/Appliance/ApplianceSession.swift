@@ -127,6 +127,7 @@ package final class ApplianceSession {
     init(peer: AgentChannel) throws(ApplianceError) {
         (channel, thread, kernel) = (peer, nil, try Self.hello(peer, 10))
         (servers, folder, program) = ([], nil, nil)
+        diskCount = 0
     }
 
     deinit { close() }

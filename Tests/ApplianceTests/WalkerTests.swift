@@ -69,6 +69,7 @@ struct WalkerTests {
             func all() -> [AgentVolume] { [] }
             func kernelErrors() -> [String] { [] }
             func mount(_ id: UInt32, _ subvolume: AgentSubvolume) throws(ApplianceError) -> FilePath { folder }
+            func diagnose(_ disk: UInt32, _ question: [UInt8]) throws(ApplianceError) -> [UInt8] { [] }
         }
         let scratch = try ScratchFolder()
         let folder = try #require(Files.realPath(scratch.path))
