@@ -113,7 +113,8 @@ enum GPTConverter {
         let tailEnd = result.tail.count - sector
         result.tail.replaceSubrange(tailEnd..<tailEnd + second.count, with: second)
         if conversion.goal == .bios {
-            result.head.replaceSubrange(0..<Self.bootCodeByteCount, with: repeatElement(0, count: Self.bootCodeByteCount))
+            result.head.replaceSubrange(
+                0..<Self.bootCodeByteCount, with: repeatElement(0, count: Self.bootCodeByteCount))
         }
         // What the captured front has behind the table is overwritten where the partition begins.
         let keptEnd = Int(clamping: min(UInt64(result.head.count), max(added.range.lowerBound, entryEnd)))

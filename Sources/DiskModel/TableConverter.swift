@@ -95,7 +95,8 @@ package enum TableConverter {
         func free(_ least: UInt64, most: UInt64) -> [Candidate] {
             gaps.filter { $0.byteCount >= least }.map {
                 Candidate(
-                    range: $0.lowerBound..<$0.lowerBound + min($0.byteCount, most), mayShrinkOthers: false, isFree: true)
+                    range: $0.lowerBound..<$0.lowerBound + min($0.byteCount, most), mayShrinkOthers: false, isFree: true
+                )
             }
         }
         func behind(_ length: UInt64, mayShrinkOthers: Bool) -> [Candidate] {

@@ -74,7 +74,8 @@ struct FirmwareJudge {
             return filesystem.kind == .ntfs || filesystem.kindName.lowercased() == "bitlocker"
         }
         guard let region else { return nil }
-        return "Windows may be on the disk (partition \(region.partition ?? 0) has \(region.filesystem?.kindName ?? "")), "
+        return
+            "Windows may be on the disk (partition \(region.partition ?? 0) has \(region.filesystem?.kindName ?? "")), "
             + "and starts only from its present table"
     }
 

@@ -32,7 +32,8 @@ struct FirmwarePlanner {
             Self.identity($0, manifest)
         }
         table = made.table
-        conversion = TableConversion(goal: goal, diskGUID: made.table.diskGUID, entries: made.entries,
+        conversion = TableConversion(
+            goal: goal, diskGUID: made.table.diskGUID, entries: made.entries,
             extended: manifest.table.partitions.filter { !$0.isVolume }.map(\.range))
     }
 

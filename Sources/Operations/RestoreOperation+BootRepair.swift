@@ -58,7 +58,9 @@ extension RestoreOperation {
             options.luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
             let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
             events.log(plan.description)
-            let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) { events.log($0) }
+            let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) {
+                events.log($0)
+            }
             report.bootRepair = .init(
                 findings: plan.findings, changed: outcome.changed, pending: outcome.pending)
             report.warnings += outcome.warnings

@@ -232,7 +232,8 @@ package final class RestoreOperation {
             lost: foreseen, disks: clone?.lines,
             changes: try SystemChanges(newIdentity: job.newIdentity, hooks: job.hooks).lines)
         return Prepared(
-            plan: plan, text: text, findings: findings, unfinished: unfinished, stream: stream, survey: survey, foreseen: foreseen,
+            plan: plan, text: text, findings: findings, unfinished: unfinished, stream: stream, survey: survey,
+            foreseen: foreseen,
             luksKeyFiles: luksKeyFiles, clone: clone)
     }
 

@@ -6,7 +6,8 @@ import Operations
 
 struct BootRepairCommand: MountingCommand {
     static let configuration = CommandConfiguration(
-        commandName: "boot-repair", abstract: "Makes the system on a disk start on this machine (GRUB, systemd-boot, kernel images, extlinux).",
+        commandName: "boot-repair",
+        abstract: "Makes the system on a disk start on this machine (GRUB, systemd-boot, kernel images, extlinux).",
         discussion: """
             Surveys how the disk boots, prints a plan of the missing steps, and performs them, with the installed \
             system's own tools where it has them. These tools run confined: they reach this disk and nothing else of \

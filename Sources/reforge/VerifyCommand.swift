@@ -31,7 +31,8 @@ struct VerifyCommand: ParsableCommand {
     @Option(
         name: .customLong("read-data"),
         help: ArgumentHelp(
-            "Also read the data of a repository: this share, with =; without a value, all of it.", valueName: "percent"))
+            "Also read the data of a repository: this share, with =; without a value, all of it.", valueName: "percent")
+    )
     var readData: Percentage?
     @Flag(
         help:

@@ -11,22 +11,13 @@ import Testing
 /// Boot repair of a disk that was restored for the other firmware: no loader of it is there, and the system may have no
 /// tools for it.
 @Suite struct ConversionTests {
-    /// A system that started by BIOS, on a GPT with an empty EFI system partition.
-    private func formerBIOS(platforms: [String] = ["i386-pc"]) -> SystemBootSurvey {
-        var survey = Fixture.survey(.uefi)
-        survey.bios = GrubBIOSFinding(chain: .absent)
-        survey.esp = ESPSurvey(partition: 2)
-        survey.grubEFI = GrubEFIFinding(ownTools: ["grub-mkimage", "x86_64-efi"])
-        survey.grub?.platforms = platforms
-        survey.nvram = NVRAMSurvey()
-        survey.system = Fixture.system(
-            "UUID=\(Fixture.rootUUID) / ext4 errors=remount-ro 0 1\nUUID=\(Fixture.swapUUID) none swap sw 0 0\n")
-        return survey
-    }
+    private func formerBIOS(platforms: [String] = ["i386-pc"]) -> SystemBootSurvey { Fixture.formerBIOS(platforms) }
 
     private func grub(_ plan: BootRepairPlan) -> [GrubStep] { plan.steps.compactMap { $0.record as? GrubStep } }
     private func lines(_ plan: BootRepairPlan) -> [String] {
-        plan.steps.compactMap { if case .addLines(let addition) = $0.verb { addition.lines } else { nil } }.flatMap { $0 }
+        plan.steps.compactMap { if case .addLines(let addition) = $0.verb { addition.lines } else { nil } }.flatMap {
+            $0
+        }
     }
 
     @Test func theMediumsGRUBIsWritten() throws {
@@ -37,7 +28,8 @@ import Testing
         #expect(write.folder == "debian" && write.modulesFolder == nil && write.modules.contains("ext2"))
         #expect(
             write.configuration
-                == "search.fs_uuid \(Fixture.rootUUID) root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n")
+                == "search.fs_uuid \(Fixture.rootUUID) root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+        )
         // The grub.cfg beside it is what tells the next survey where the loader looks.
         #expect(GrubConfiguration.searchedUUIDs(in: Array(write.configuration.utf8)) == [Fixture.rootUUID])
         #expect(lines(plan) == ["UUID=\(Fixture.espUUID) /boot/efi vfat umask=0077,nofail 0 2"])
@@ -91,7 +83,7 @@ import Testing
         var options = Fixture.medium(.uefi)
         options.machine = MachineRecord(firmware: .uefi, secureBoot: true)
         let plan = BootRepair.plan(formerBIOS(), options: options)
-        #expect(plan.findings.contains { $0.code == "grub-unsigned" && $0.severity == .stops })
+        #expect(plan.findings.contains { $0.code == "secure-boot-unsigned" && $0.severity == .stops })
     }
 
     @Test func aForeignFallbackLoaderIsKept() {

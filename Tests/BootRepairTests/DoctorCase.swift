@@ -13,19 +13,23 @@ struct DoctorCase: Sendable, CustomStringConvertible {
     let options: BootRepairOptions
     /// Other codes that the damage implies.
     let implied: Set<String>
+    /// Whether the disk does not start, for this or what it implies.
+    let stops: Bool
     let breakIt: @Sendable (inout SystemBootSurvey) -> Void
 
     var description: String { code }
 
     init(
         _ code: FindingCode, _ severity: Finding.Severity, fixed isFixed: Bool = false, _ options: BootRepairOptions,
-        implies implied: Set<String> = [], _ breakIt: @escaping @Sendable (inout SystemBootSurvey) -> Void
+        implies implied: Set<String> = [], stops: Bool? = nil,
+        _ breakIt: @escaping @Sendable (inout SystemBootSurvey) -> Void
     ) {
         self.code = code.name
         self.severity = severity
         self.isFixed = isFixed
         self.options = options
         self.implied = implied
+        self.stops = stops ?? (severity == .stops)
         self.breakIt = breakIt
     }
 
@@ -56,7 +60,8 @@ struct DoctorCase: Sendable, CustomStringConvertible {
         DoctorCase(.secureBootUnsigned, .stops, on(MachineRecord(firmware: .uefi, secureBoot: true))) {
             $0.esp?.loaders[0].isSigned = false
         },
-        DoctorCase(.controllerRAIDMode, .mayStop, on(MachineRecord(firmware: .uefi, controllers: [intelRAID]))) { _ in },
+        DoctorCase(.controllerRAIDMode, .mayStop, on(MachineRecord(firmware: .uefi, controllers: [intelRAID]))) { _ in
+        },
         DoctorCase(.otherProcessor, .mayStop, on(MachineRecord(firmware: .uefi))) {
             $0.system?.programsRunHere = false
         },
@@ -82,13 +87,25 @@ struct DoctorCase: Sendable, CustomStringConvertible {
         DoctorCase(.grubCoreMisdirected, .stops, fixed: true, bios) { $0.bios.chain = .misdirected },
         DoctorCase(.grubCoreMissing, .stops, fixed: true, bios) { $0.bios.chain = .noCoreImage },
         DoctorCase(.grubSectorSize, .stops, bios) { $0.sectorSize = 4096 },
-        DoctorCase(.grubLoaderMissing, .stops, fixed: true, uefi, implies: ["fallback-missing", "firmware-entry-missing"]) {
+        DoctorCase(
+            .grubLoaderMissing, .stops, fixed: true, uefi, implies: ["fallback-missing", "firmware-entry-missing"]
+        ) {
             $0.esp?.loaders = []
             $0.esp?.fallback = .none
             $0.nvram?.entries = []
         },
         DoctorCase(.grubLoaderLost, .stops, fixed: true, uefi) {
             $0.grubEFI?.loaders[0].searchedUUIDs = ["11111111-2222-3333-4444-555555555555"]
+        },
+        DoctorCase(
+            .grubFromMedium, .note, uefi,
+            implies: ["grub-loader-missing", "fallback-missing", "firmware-entry-missing", "esp-not-mounted"],
+            stops: true
+        ) { $0 = Fixture.formerBIOS(["i386-pc"]) },
+        DoctorCase(.grubMBRNames, .mayStop, fixed: true, uefi) {
+            let menu = "set root='hd0,msdos3'\n"
+            let changes = GrubTableNames.changes(in: menu, volumes: Fixture.volumes, rootPartition: 3)
+            $0.grub?.tableNames = [.init(path: "/boot/grub/grub.cfg", changes: changes)]
         },
         DoctorCase(.grubMenuWrong, .stops, fixed: true, bios) {
             $0.grub?.configurationProblems = ["it starts no kernel"]
@@ -123,6 +140,10 @@ struct DoctorCase: Sendable, CustomStringConvertible {
         DoctorCase(.fstabDeviceName, .mayStop, fixed: true, bios) {
             $0.system = Fixture.system("/dev/sda3 / ext4 defaults 0 1\n")
         },
+        DoctorCase(
+            .espNotMounted, .note, fixed: true, uefi,
+            implies: ["grub-loader-missing", "fallback-missing", "firmware-entry-missing"], stops: true
+        ) { $0 = Fixture.formerBIOS(["i386-pc", "x86_64-efi"]) },
         DoctorCase(.resumeLost, .mayStop, bios) { $0.system?.lostResume = ["/dev/sda9"] },
     ]
 }

@@ -26,7 +26,7 @@ struct DoctorTests {
         }
         #expect((plan.pendingReason != nil) == plan.findings.contains { $0.pending != nil })
         let report = DoctorReport(damage.survey, options: damage.options, subject: "disk")
-        #expect(report.stops == (damage.severity == .stops))
+        #expect(report.stops == damage.stops)
         #expect(try DoctorReport(json: report.json()) == report)
     }
 

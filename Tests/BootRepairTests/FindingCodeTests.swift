@@ -24,7 +24,8 @@ struct FindingCodeTests {
         let root = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
         let text = try #require(Files.text(root.appending("docs/boot.md")))
         let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `") }.map(String.init)
-        #expect(rows == FindingCode.all.map(\.documentation))
+        let wanted = FindingCode.all.map(\.documentation)
+        #expect(rows == wanted, "\(wanted.joined(separator: "\n"))")
     }
 
     @Test func codesComeInTheOrderOfAStart() {

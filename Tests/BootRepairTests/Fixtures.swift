@@ -74,6 +74,19 @@ enum Fixture {
         return survey
     }
 
+    /// A system that started by BIOS, on a GPT with an empty EFI system partition.
+    /// - Parameter platforms: what its own GRUB is for.
+    static func formerBIOS(_ platforms: [String]) -> SystemBootSurvey {
+        var survey = survey(.uefi)
+        survey.bios = GrubBIOSFinding(chain: .absent)
+        survey.esp = ESPSurvey(partition: 2)
+        survey.grubEFI = GrubEFIFinding(ownTools: ["grub-mkimage", "x86_64-efi"])
+        survey.grub?.platforms = platforms
+        survey.nvram = NVRAMSurvey()
+        survey.system = system("UUID=\(rootUUID) / ext4 errors=remount-ro 0 1\nUUID=\(swapUUID) none swap sw 0 0\n")
+        return survey
+    }
+
     static func medium(_ firmware: Firmware, touchNVRAM: Bool = true) -> BootRepairOptions {
         BootRepairOptions(touchNVRAM: touchNVRAM, firmware: firmware, inRecoveryEnvironment: true)
     }

@@ -242,7 +242,8 @@ import Testing
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")
         let plan = BootRepair.plan(survey, options: Fixture.medium(.uefi))
         #expect(plan.steps.isEmpty)
-        #expect(plan.findings.first { $0.code == "fallback-foreign" }?.sentence.contains("Windows Boot Manager") == true)
+        #expect(
+            plan.findings.first { $0.code == "fallback-foreign" }?.sentence.contains("Windows Boot Manager") == true)
         // Then only the firmware's entry starts the disk.
         survey.nvram = NVRAMSurvey(problem: "EFI variables are not supported on this system.")
         #expect(BootRepair.plan(survey, options: Fixture.medium(.uefi)).pendingReason != nil)
@@ -391,7 +392,8 @@ import Testing
         var survey = Fixture.survey(.bios)
         survey.system?.kernels = [
             .init(name: "vmlinuz-1", initramfs: nil),
-            .init(name: "vmlinuz-2", initramfs: "initrd.img-2", version: "2", contents: InitramfsSurvey(isHostOnly: true)),
+            .init(
+                name: "vmlinuz-2", initramfs: "initrd.img-2", version: "2", contents: InitramfsSurvey(isHostOnly: true)),
         ]
         let plan = BootRepair.plan(survey, options: Fixture.medium(.bios))
         #expect(plan.findings.map(\.code) == ["initramfs-missing", "initramfs-one-machine"])

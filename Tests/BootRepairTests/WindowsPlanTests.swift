@@ -99,7 +99,9 @@ struct WindowsPlanTests {
         let shim = Self.plan(Self.finding([])) {
             $0.esp?.fallback = .foreign(owner: "a shim that no vendor's folder holds")
         }
-        #expect(shim.findings.contains { $0.code == "fallback-foreign" && $0.sentence.contains("belongs to a shim") }, "\(shim)")
+        #expect(
+            shim.findings.contains { $0.code == "fallback-foreign" && $0.sentence.contains("belongs to a shim") },
+            "\(shim)")
     }
 
     @Test func onlyTheDiskIsAnother() throws {
@@ -135,7 +137,10 @@ struct WindowsPlanTests {
                     Fixture.guid(6), BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\x", holders: [])
             ]))
         #expect(other.pendingReason == nil, "\(other)")
-        #expect(other.findings.contains { $0.severity == .note && $0.sentence.contains("no partition of this disk holds \\x") }, "\(other)")
+        #expect(
+            other.findings.contains {
+                $0.severity == .note && $0.sentence.contains("no partition of this disk holds \\x")
+            }, "\(other)")
         #expect(!other.steps.contains { $0.loader == "windows" })
     }
 
@@ -157,7 +162,9 @@ struct WindowsPlanTests {
                         Fixture.guid(1), BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\y", holders: [3]
                     )
                 ]))
-        #expect(torn.findings.contains { $0.code == "windows-entry-lost" && $0.sentence.contains("{\(Fixture.guid(7))}") }, "\(torn)")
+        #expect(
+            torn.findings.contains { $0.code == "windows-entry-lost" && $0.sentence.contains("{\(Fixture.guid(7))}") },
+            "\(torn)")
     }
 
     @Test func encryptedVolumesAreSaid() throws {

@@ -50,7 +50,9 @@ struct GPTConverterTests {
 
     /// A random MBR with logical partitions, as a script of sfdisk in sectors.
     private func script(_ random: inout SeededGenerator) -> String {
-        var lines = ["label: dos", "label-id: 0x\(String(UInt32.random(in: 1...UInt32.max, using: &random), radix: 16))"]
+        var lines = [
+            "label: dos", "label-id: 0x\(String(UInt32.random(in: 1...UInt32.max, using: &random), radix: 16))",
+        ]
         var position: UInt64 = [63, 2048].randomElement(using: &random) ?? 2048
         for number in 1...Int.random(in: 1...3, using: &random) {
             let length = UInt64.random(in: 2000...60_000, using: &random)

@@ -38,7 +38,8 @@ import Testing
                 return VolumeSurvey(
                     range: partition.range, partition: partition,
                     filesystem: FilesystemInfo(
-                        kind: isSwap ? .swap : isESP ? .fat32 : .ext4, kindName: isSwap ? "swap" : isESP ? "vfat" : "ext4",
+                        kind: isSwap ? .swap : isESP ? .fat32 : .ext4,
+                        kindName: isSwap ? "swap" : isESP ? "vfat" : "ext4",
                         byteCount: length, blockSize: 4096, sectorSize: isESP ? 512 : nil,
                         mapSource: .allocationStructures, leastByteCount: isSwap || isESP ? nil : least),
                     allocation: AllocationMap(byteCount: length, unsorted: [0..<min(length, 65536)]))
@@ -58,7 +59,8 @@ import Testing
     }
 
     private func partition(
-        _ number: Int, _ range: ByteRange, _ role: Partition.MBREntry.Role?, type: String = PartitionType.linuxFilesystem
+        _ number: Int, _ range: ByteRange, _ role: Partition.MBREntry.Role?,
+        type: String = PartitionType.linuxFilesystem
     ) -> Partition {
         Partition(
             number: number, range: range, typeGUID: role == .extended ? .zero : GUID(type) ?? .zero,
@@ -139,7 +141,8 @@ import Testing
             for (first, second) in zip(places, places.dropFirst()) {
                 #expect(first.to.upperBound <= second.to.lowerBound, comment)
             }
-            #expect(places.allSatisfy { $0.to.lowerBound >= 34 * 512 && $0.to.upperBound <= target - 33 * 512 }, comment)
+            #expect(
+                places.allSatisfy { $0.to.lowerBound >= 34 * 512 && $0.to.upperBound <= target - 33 * 512 }, comment)
             // Enough room behind the last partition: nothing moves.
             if target >= end + 300 * Self.mebibyte, policy == .keep {
                 #expect(places.allSatisfy { $0.from == $0.to }, comment)
@@ -179,16 +182,20 @@ import Testing
         let before = target.bytes
         for (region, map) in zip(made.header.manifest.regions, made.header.maps) where region.partition != nil {
             for range in map.ranges {
-                let place = Int(region.range.lowerBound + range.lowerBound)..<Int(
-                    region.range.lowerBound + range.upperBound)
+                let place =
+                    Int(
+                        region.range.lowerBound + range.lowerBound)..<Int(
+                        region.range.lowerBound + range.upperBound)
                 #expect(before[place] == made.bytes[place])
             }
         }
         let table = try PartitionTableReader.read(target)
         #expect(table.kind == .gpt && table.condition == .intact && table.partitions.map(\.number) == [1, 5, 6, 7])
-        #expect(table.partitions.prefix(3).map(\.range) == [1, 5, 6].map { number in
-            made.header.manifest.table.partitions.first { $0.number == number }?.range ?? 0..<0
-        })
+        #expect(
+            table.partitions.prefix(3).map(\.range)
+                == [1, 5, 6].map { number in
+                    made.header.manifest.table.partitions.first { $0.number == number }?.range ?? 0..<0
+                })
         let esp = try #require(table.partitions.last)
         #expect(esp.typeGUID.description == PartitionType.efiSystem)
         let slice = try #require(BlockSlice(target, range: esp.range))
@@ -334,7 +341,8 @@ import Testing
         let mbr = [partition(1, Self.mebibyte..<end - 300 * Self.mebibyte, .primary)]
         let source = header(mbr, kind: .mbr, byteCount: end)
         let usual = try RestorePlanner.plan(
-            source, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: end), request: LayoutRequest())
+            source, onto: DiskIdentity(path: "target"), geometry: DiskGeometry(byteCount: end), request: LayoutRequest()
+        )
         for isRequired in [true, false] {
             let made = try plan(source, end, .bios, isRequired: isRequired)
             #expect(made == usual && made.conversion == nil)

@@ -372,7 +372,9 @@ import Testing
     private let base = "reforge.restore=LABEL=X:/a.img.zst reforge.target=serial=T"
 
     @Test func settingsNameAFirmware() throws {
-        for (text, choice) in [("", FirmwareChoice.keep), (" reforge.firmware=uefi", .uefi), (" reforge.firmware=auto", .auto)] {
+        for (text, choice) in [
+            ("", FirmwareChoice.keep), (" reforge.firmware=uefi", .uefi), (" reforge.firmware=auto", .auto),
+        ] {
             guard case .restore(let restore) = try RecoverySettings.parse(commandLine: base + text)?.job else {
                 Issue.record("no restore: \(text)")
                 continue

@@ -8,7 +8,7 @@ import SystemPackage
 struct GrubEFI: BootLoader {
     let name = "grub-efi"
     let configurations = ["grub.cfg"]
-    let codes: [FindingCode] = [.grubLoaderMissing, .grubLoaderLost, .grubFromMedium, .grubUnsigned]
+    let codes: [FindingCode] = [.grubLoaderMissing, .grubLoaderLost, .grubFromMedium]
 
     /// Files beside a loader that its copy needs too, if they exist.
     static func companions(of loader: String) -> [String] {
@@ -76,9 +76,6 @@ extension FindingCode {
         "grub-from-medium", .loader, .note,
         "The installed system has no GRUB for the firmware of the machine: its updates do not reach the medium's",
         fix: "Install `grub-efi-amd64` or `grub-pc` (or what the distribution has for it) in the started system")
-    static let grubUnsigned = FindingCode(
-        "grub-unsigned", .loader, .stops, "The firmware enforces Secure Boot, and GRUB from the medium is not signed",
-        fix: "Switch Secure Boot off in the firmware's setup, or install the system's signed GRUB and shim")
     static let grubLoaderLost = FindingCode(
         "grub-loader-lost", .loader, .stops, "GRUB for UEFI looks for a filesystem that is not on the disk",
         fix: "Boot repair runs the system's `grub-install` for UEFI")

@@ -106,16 +106,10 @@ struct GrubEFIPlanner {
     }
 
     private mutating func noteMedium(_ write: GrubEFIWrite) {
-        if write.modulesFolder == nil {
-            plan.find(
-                .grubFromMedium, "\(target.system?.name ?? "the system") has no GRUB for UEFI of its own",
-                unfixed: "install its package (Debian: grub-efi-amd64) in the started system, so that updates reach it")
-        }
-        if target.options.machine?.secureBoot == true {
-            plan.find(
-                .grubUnsigned, "this machine enforces Secure Boot, and the GRUB that is made is not signed",
-                unfixed: "switch Secure Boot off in the firmware's setup")
-        }
+        guard write.modulesFolder == nil else { return }
+        plan.find(
+            .grubFromMedium, "\(target.system?.name ?? "the system") has no GRUB for UEFI of its own",
+            unfixed: "install its package (Debian: grub-efi-amd64) in the started system, so that updates reach it")
     }
 
     /// The reason grub-install cannot run for UEFI in place of `loader`; `nil` if it can.
