@@ -144,6 +144,90 @@ struct WindowsPlanTests {
         #expect(!other.steps.contains { $0.loader == "windows" })
     }
 
+    /// Entries of another disk stay, even where this disk holds a file of the same name.
+    @Test func entriesOfOtherDisksStay() throws {
+        let manager = try Self.element(
+            Self.manager, BCDStore.ObjectType.bootManager, names: Self.names(8, 9), holders: [2])
+        let own = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(7, 9), file: "\\x", holders: [3])
+        let other = try Self.element(
+            Fixture.guid(6), BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [3])
+        let plan = Self.plan(Self.finding([manager, other, own]))
+        let step = try #require(plan.steps.first { $0.loader == "windows" })
+        #expect(step.description.contains("{\(Self.loader)}: partition 3"), "\(plan)")
+        #expect(!step.description.contains("{\(Fixture.guid(6))}"), "\(plan)")
+        #expect(
+            plan.findings.contains { $0.severity == .note && $0.sentence.contains("which is not this disk") },
+            "\(plan)")
+        #expect(plan.pendingReason == nil, "\(plan)")
+        // Windows on another disk than its boot manager: as installers make it.
+        let away = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [])
+        let apart = Self.plan(Self.finding([manager, away]))
+        #expect(apart.pendingReason == nil, "\(apart)")
+        #expect(apart.findings.contains { $0.code == "windows-entry-lost" && $0.severity == .mayStop }, "\(apart)")
+        // It is needed, and could be the one here.
+        let doubtful = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [3])
+        let unclear = Self.plan(Self.finding([manager, doubtful]))
+        #expect(unclear.pendingReason?.contains("although partition 3 holds \\x") == true, "\(unclear)")
+        // A partition keeps its GUID where only the disk's was changed.
+        let near = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(4, 6), file: "\\x", holders: [3, 4])
+        #expect(
+            Self.plan(Self.finding([manager, near])).steps.contains {
+                $0.description.contains("{\(Self.loader)}: partition 4")
+            })
+    }
+
+    /// A power cut between two of them leaves enough to tell the rest.
+    @Test func theBootManagersEntryIsWrittenLast() throws {
+        func at(_ offset: UInt64, _ element: WindowsFinding.Element) -> WindowsFinding.Element {
+            var placed = element
+            placed.data = [PlacedBytes(at: offset, element.data.flatMap(\.bytes))]
+            return placed
+        }
+        let elements = [
+            at(
+                1000,
+                try Self.element(
+                    Self.manager, BCDStore.ObjectType.bootManager, names: Self.names(8, 9), holders: [2])),
+            at(
+                2000,
+                try Self.element(
+                    Self.loader, BCDStore.ObjectType.loader, names: Self.names(7, 9), file: "\\x", holders: [3])),
+            at(
+                3000,
+                try Self.element(Fixture.guid(5), BCDStore.ObjectType.resume, names: Self.names(7, 9), holders: nil)),
+        ]
+        guard
+            case .patchBytes(let patches)? = Self.plan(Self.finding(elements)).steps.first(where: {
+                $0.loader == "windows"
+            })?.verb
+        else {
+            Issue.record("no patch")
+            return
+        }
+        #expect(patches.changes.map(\.offset) == [3000, 2000, 1000])
+    }
+
+    /// What is inside of LUKS or RAID has the range of its partition, and is none.
+    @Test func contentsOfContainersAreNoPartitions() throws {
+        let element = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\x", holders: [9])
+        let plan = Self.plan(Self.finding([element])) { survey in
+            survey.volumes.append(
+                BootVolume(
+                    number: 9, range: 1 << 32..<2 << 32, typeGUID: .zero, guid: .zero, partUUID: "", kind: .ntfs,
+                    kindName: "ntfs", inside: .init(partition: 4, containers: [.luks(uuid: nil)])))
+        }
+        #expect(!plan.steps.contains { $0.loader == "windows" }, "\(plan)")
+        let inner = BootVolume(
+            number: 9, range: 0..<1 << 20, typeGUID: .zero, guid: .zero, partUUID: "", kind: .ntfs, kindName: "ntfs",
+            inside: .init(partition: 4, containers: [.mirror(uuid: nil, contents: 0..<1 << 20, members: [4])]))
+        #expect(WindowsVolumes(MemoryDisk([UInt8](repeating: 0, count: 1 << 20)), [inner]).volumes.isEmpty)
+    }
+
     /// An element whose file cannot be seen follows those that named the same partition, if they agree.
     @Test func elementsFollowTheirTwins() throws {
         let elements = [

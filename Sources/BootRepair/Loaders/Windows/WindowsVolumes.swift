@@ -23,8 +23,8 @@ struct WindowsVolumes {
 
     init(_ disk: any BlockReader, _ volumes: [BootVolume]) {
         self.disk = disk
-        // A logical volume has the range of its group's partition, and Windows knows none.
-        self.volumes = volumes.filter { $0.logicalVolume == nil }
+        // A volume of LVM, or inside of LUKS or RAID, has the range of its partition, and Windows knows none.
+        self.volumes = volumes.filter(\.isPartition)
     }
 
     /// The numbers of the volumes encrypted by BitLocker.
