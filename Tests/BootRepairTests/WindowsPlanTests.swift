@@ -2,6 +2,7 @@
 import ByteParsing
 import DiskModel
 import FoundationEssentials
+import LinuxSystem
 import SystemAccess
 import TestSupport
 import Testing
@@ -209,6 +210,18 @@ struct WindowsPlanTests {
             return
         }
         #expect(patches.changes.map(\.offset) == [3000, 2000, 1000])
+    }
+
+    /// The path is opened again after the steps on the mounted system.
+    @Test func anotherDiskAtThePathIsNotWritten() throws {
+        let folder = try ScratchFolder()
+        let path = folder.path.appending("disk")
+        try Files.write([UInt8](repeating: 0, count: 4096), to: path)
+        let executor = BootRepairExecutor(plan: Self.plan(Self.finding([])), disk: try BlockDevice(opening: path))
+        #expect(try executor.openForWriting().byteCount == 4096)
+        try Files.remove(path)
+        try Files.write([UInt8](repeating: 0, count: 4096), to: path)
+        #expect(throws: SystemCallError.self) { try executor.openForWriting() }
     }
 
     /// What is inside of LUKS or RAID has the range of its partition, and is none.
