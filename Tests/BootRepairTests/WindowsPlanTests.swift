@@ -15,10 +15,10 @@ struct WindowsPlanTests {
     private static let basicData = GUID("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7") ?? .zero
     private static let path = "\\EFI\\Microsoft\\Boot\\BCD"
     private static let manager = GUID(BCDStore.bootManager) ?? .zero
-    private static let loader = Fixture.guid(5)
+    static let loader = Fixture.guid(5)
 
     /// An ESP, and two NTFS.
-    private static func survey(_ firmware: Firmware = .uefi) -> SystemBootSurvey {
+    static func survey(_ firmware: Firmware = .uefi) -> SystemBootSurvey {
         var survey = Fixture.survey(firmware)
         survey.system = nil
         survey.findings = BootFindings()
@@ -35,7 +35,7 @@ struct WindowsPlanTests {
         return survey
     }
 
-    private static func element(
+    static func element(
         _ object: GUID, _ objectType: UInt32, names: BCDPartition, file: String? = nil, holders: [Int]?,
         type: UInt32 = BCDStore.ElementType.device
     ) throws -> WindowsFinding.Element {
@@ -48,7 +48,7 @@ struct WindowsPlanTests {
             holders: holders)
     }
 
-    private static func finding(_ elements: [WindowsFinding.Element]) -> WindowsFinding {
+    static func finding(_ elements: [WindowsFinding.Element]) -> WindowsFinding {
         var store = WindowsFinding.Store(partition: 2, path: path)
         store.elements = elements
         store.defaultObject = loader
@@ -56,11 +56,11 @@ struct WindowsPlanTests {
         return WindowsFinding(stores: [store])
     }
 
-    private static func names(_ partition: Int, _ disk: Int = 0) -> BCDPartition {
+    static func names(_ partition: Int, _ disk: Int = 0) -> BCDPartition {
         .gpt(partition: Fixture.guid(partition), disk: Fixture.guid(disk))
     }
 
-    private static func plan(
+    static func plan(
         _ finding: WindowsFinding, _ options: BootRepairOptions = Fixture.medium(.uefi),
         _ change: (inout SystemBootSurvey) -> Void = { _ in }
     ) -> BootRepairPlan {

@@ -21,6 +21,9 @@ struct WindowsPlanner {
 
     mutating func planStores() {
         for store in finding.stores { planStore(store) }
+        if survey.tableKind == .mbr, !finding.systems.isEmpty, finding.stores.contains(where: { !$0.isForUEFI }) {
+            plan.firmware.insert(.bios)
+        }
     }
 
     private mutating func planStore(_ store: WindowsFinding.Store) {
@@ -28,8 +31,10 @@ struct WindowsPlanner {
         let name = "\(store.path) on partition \(store.partition)"
         if let problem = store.problem {
             plan.fail(
-                .windowsStoreUnread, "\(name) was not checked", at: Self.evidence(store), BootObstacle(problem),
-                matters: target.isAtHand(firmware))
+                .windowsStoreUnread, "\(name) was not checked", at: Self.evidence(store),
+                BootObstacle(
+                    "\(problem). If Windows does not start, run `bcdboot C:\\Windows` in its recovery environment"),
+                matters: target.matters(firmware))
             return
         }
         var changes: [(element: WindowsFinding.Element, volume: BootVolume)] = []
@@ -142,9 +147,12 @@ struct WindowsPlanner {
                 .windowsStoreMissing,
                 "the EFI system partition holds the Windows Boot Manager, but no boot configuration store",
                 at: .init(partition: esp.partition),
-                BootObstacle("make it in Windows' recovery environment (`bcdboot`)"), matters: target.isAtHand(.uefi))
+                BootObstacle("make it in Windows' recovery environment (`bcdboot C:\\Windows`)"),
+                // A folder that a removed Windows left does not matter to the system that is there.
+                matters: target.isAtHand(.uefi) && (survey.system == nil || !finding.systems.isEmpty))
             return
         }
+        plan.firmware.insert(.uefi)
         plan.start = PlannedLoader(
             folder: WindowsBootManager.folder, name: WindowsBootManager.file, isNew: false,
             label: WindowsBootManager.label)
