@@ -148,7 +148,7 @@ struct WindowsDiskTests {
         let changes = plan.steps.compactMap {
             if case .patchBytes(let patches) = $0.verb { patches } else { nil }
         }.flatMap(\.changes)
-        #expect(changes.count == 7)
+        #expect(changes.count >= 7)
         func write(_ part: some Sequence<BytePatches.Change>, _ bytes: (BytePatches.Change) -> [UInt8]) throws {
             let target = try BlockDevice(opening: disk.image, .exclusiveWrite)
             for change in part { try target.writeBytes(bytes(change), at: change.offset) }
