@@ -57,8 +57,7 @@ extension BootRepairExecutor {
     mutating func put(_ ready: ReadySectors) {
         let writes = ready.writes
         do {
-            let target = try BlockDevice(
-                opening: disk.path, .exclusiveWrite, sectorSize: disk.logicalSectorSize)
+            let target = try openForWriting()
             var parts: [(offset: UInt64, bytes: [UInt8])] = []
             for (run, content) in zip(writes.runs, ready.contents) {
                 let offset = run.sector * 512

@@ -8,6 +8,20 @@ package enum BCDPartition: Codable, Equatable, Hashable, Sendable, CustomStringC
     /// Of an MBR: the start of the partition, in bytes, and the disk's signature.
     case mbr(start: UInt64, signature: UInt32)
 
+    /// A disk, by the identifier of its table.
+    package enum Disk: Hashable, Sendable {
+        case gpt(GUID)
+        case mbr(signature: UInt32)
+    }
+
+    /// The disk that the partition is on.
+    package var disk: Disk {
+        switch self {
+        case .gpt(_, let disk): .gpt(disk)
+        case .mbr(_, let signature): .mbr(signature: signature)
+        }
+    }
+
     package var description: String {
         switch self {
         case .gpt(let partition, let disk): "partition \(partition) of disk \(disk)"

@@ -7,6 +7,8 @@ package struct BCDStore: Sendable {
     package static let largestByteCount = 4 << 20
     /// More than any store has: bounds objects that share their elements.
     private static let largestElementCount = 1 << 14
+    /// More subkeys than an object has, and more values than an element has.
+    private static let largestRecord: UInt32 = 16
 
     /// One element of an object.
     package struct Element: Equatable, Sendable {
@@ -46,16 +48,16 @@ package struct BCDStore: Sendable {
         guard hive.bytes.count <= Self.largestByteCount else { throw .tooLarge(byteCount: hive.bytes.count) }
         guard let list = try hive.key("Objects") else { throw .damaged("it has no objects") }
         var objects: [Object] = []
-        var count = 0
+        var room = Room(byteCount: hive.bytes.count)
+        try room.take(list.subkeyCount)
         for key in try hive.subkeys(of: list) {
             guard key.name.hasPrefix("{"), key.name.hasSuffix("}"), let guid = GUID(key.name.dropFirst().dropLast())
             else { continue }
-            let elements = try Self.elements(of: key, hive)
-            count += elements.count + 1
-            guard count <= Self.largestElementCount else { throw .damaged("it has more elements than any store") }
+            guard key.subkeyCount <= Self.largestRecord else { throw .damaged("an object has too many subkeys") }
+            let elements = try Self.elements(of: key, hive, &room)
             let description = try hive.subkey(of: key, named: "Description")
             let type = try description.flatMap { (key) throws(WindowsFileError) in
-                try hive.value(of: key, named: "Type")
+                try Self.value(of: key, named: "Type", hive)
             }
             objects.append(
                 Object(identifier: guid, type: type.flatMap { hive.word($0)?.value } ?? 0, elements: elements))
@@ -63,13 +65,44 @@ package struct BCDStore: Sendable {
         self.objects = objects
     }
 
-    private static func elements(of object: HiveKey, _ hive: RegistryHive) throws(WindowsFileError) -> [Element] {
+    /// What may still be read: keys may share lists, and values their data, so that a small file says much.
+    private struct Room {
+        private var keyCount = UInt32(BCDStore.largestElementCount)
+        private var byteCount: Int
+
+        init(byteCount: Int) { self.byteCount = byteCount }
+
+        mutating func take(_ keys: UInt32) throws(WindowsFileError) {
+            guard keys <= keyCount else { throw .damaged("it has more elements than any store") }
+            keyCount -= keys
+        }
+
+        mutating func take(_ value: HiveValue) throws(WindowsFileError) {
+            for range in value.ranges {
+                guard range.count <= byteCount else { throw .damaged("its elements are longer than the store") }
+                byteCount -= range.count
+            }
+        }
+    }
+
+    private static func value(
+        of key: HiveKey, named name: String, _ hive: RegistryHive
+    ) throws(WindowsFileError) -> HiveValue? {
+        guard key.valueCount <= largestRecord else { throw .damaged("an element has too many values") }
+        return try hive.value(of: key, named: name)
+    }
+
+    private static func elements(
+        of object: HiveKey, _ hive: RegistryHive, _ room: inout Room
+    ) throws(WindowsFileError) -> [Element] {
         guard let list = try hive.subkey(of: object, named: "Elements") else { return [] }
+        try room.take(list.subkeyCount)
         var elements: [Element] = []
         for key in try hive.subkeys(of: list) {
             guard key.name.utf8.count == 8, let type = UInt32(key.name, radix: 16),
-                let value = try hive.value(of: key, named: "Element")
+                let value = try Self.value(of: key, named: "Element", hive)
             else { continue }
+            try room.take(value)
             elements.append(
                 Element(type: type, valueType: value.type, data: hive.data(of: value), ranges: value.ranges))
         }

@@ -50,8 +50,12 @@ package struct ControlSets: Sendable {
             let digits = String(number)
             let set = "ControlSet" + String(repeating: "0", count: 3 - digits.count) + digits
             guard let services = try hive.key(set, "Services") else { throw .damaged("\(set) has no services") }
+            let keys = try hive.subkeys(of: services, named: Set(names.map { $0.lowercased() }))
             for name in names {
-                guard let key = try hive.subkey(of: services, named: name) else { continue }
+                guard let key = keys[name.lowercased()] else { continue }
+                guard key.subkeyCount <= RegistryHive.largestLookup else {
+                    throw .damaged("a driver has too many subkeys")
+                }
                 let override = try hive.subkey(of: key, named: "StartOverride")
                 let image = try hive.value(of: key, named: "ImagePath").flatMap { hive.text($0) }
                 found.append(

@@ -13,13 +13,19 @@ extension RegistryHive {
     /// The least length of a key's cell: 4 bytes of size, 76 of fields.
     private static let leastKeyByteCount = 80
 
+    /// "Registry element size limits": 255 characters, of two bytes at most.
+    private static let longestKeyName = 510
+    /// More than the service of a driver, or an entry of a store, has: bounds lists that many keys share.
+    static let largestLookup: UInt32 = 1024
+
     func key(at offset: UInt32) throws(WindowsFileError) -> HiveKey {
         let cell = try cell(at: offset)
         guard has(cell, "nk") else { throw .damaged("a reference to a key leads to another record") }
         let flags = try field(cell, 2, UInt16.self)
+        let nameByteCount = Int(try field(cell, 72, UInt16.self))
+        guard nameByteCount <= Self.longestKeyName else { throw .damaged("the name of a key is too long") }
         return HiveKey(
-            name: try name(
-                cell, at: 76, byteCount: Int(try field(cell, 72, UInt16.self)), isCompressed: flags & 0x20 != 0),
+            name: try name(cell, at: 76, byteCount: nameByteCount, isCompressed: flags & 0x20 != 0),
             subkeyCount: try field(cell, 20), subkeyList: try field(cell, 28), valueCount: try field(cell, 36),
             valueList: try field(cell, 40))
     }
@@ -34,12 +40,19 @@ extension RegistryHive {
     /// The subkey of that name, ignoring case; `nil` if there is none.
     package func subkey(of key: HiveKey, named name: String) throws(WindowsFileError) -> HiveKey? {
         let wanted = name.lowercased()
-        var found: HiveKey?
+        return try subkeys(of: key, named: [wanted])[wanted]
+    }
+
+    /// The subkeys of these names in lower case, by them, in one pass: a SYSTEM hive has hundreds of services.
+    func subkeys(of key: HiveKey, named names: Set<String>) throws(WindowsFileError) -> [String: HiveKey] {
+        var found: [String: HiveKey] = [:]
         for offset in try subkeyOffsets(of: key) {
             let candidate = try self.key(at: offset)
-            guard candidate.name.lowercased() == wanted else { continue }
-            guard found == nil else { throw .damaged("two keys \(name) in one place") }
-            found = candidate
+            let name = candidate.name.lowercased()
+            guard names.contains(name) else { continue }
+            guard found.updateValue(candidate, forKey: name) == nil else {
+                throw .damaged("two keys \(name) in one place")
+            }
         }
         return found
     }

@@ -41,6 +41,7 @@ extension RegistryHive {
 
     /// The value of that name, ignoring case; `nil` if there is none.
     package func value(of key: HiveKey, named name: String) throws(WindowsFileError) -> HiveValue? {
+        guard key.valueCount <= Self.largestLookup else { throw .damaged("a key has too many values") }
         let wanted = name.lowercased()
         let found = try values(of: key).filter { $0.name.lowercased() == wanted }
         guard found.count <= 1 else { throw .damaged("two values \(name) in one key") }

@@ -141,6 +141,32 @@ struct WindowsDiskTests {
                 && unknown.findings.map(\.code).contains("windows-controller-unknown"), "\(unknown)")
     }
 
+    /// Whatever part of the changes a power cut left on the disk, another run completes it.
+    @Test func anInterruptedRepairIsCompleted() throws {
+        let disk = try WindowsDisk(store: Self.store, system: Self.system)
+        let plan = try disk.plan()
+        let changes = plan.steps.compactMap {
+            if case .patchBytes(let patches) = $0.verb { patches } else { nil }
+        }.flatMap(\.changes)
+        #expect(changes.count >= 7)
+        func write(_ part: some Sequence<BytePatches.Change>, _ bytes: (BytePatches.Change) -> [UInt8]) throws {
+            let target = try BlockDevice(opening: disk.image, .exclusiveWrite)
+            for change in part { try target.writeBytes(bytes(change), at: change.offset) }
+            try target.flush()
+        }
+        for count in 0...changes.count {
+            try write(changes) { $0.from }
+            try write(changes[..<count]) { $0.to }
+            let outcome = try disk.execute(try disk.plan())
+            #expect(outcome.pending == nil, "\(count): \(outcome)")
+            let after = try disk.bytes()
+            for change in changes {
+                let isDone = Array(after[Int(change.offset)..<Int(change.offset) + change.to.count]) == change.to
+                #expect(isDone, "\(count): byte \(change.offset)")
+            }
+        }
+    }
+
     /// Bytes that changed after the survey, and a store that did, keep everything as it is.
     @Test func aChangeAfterTheSurveyIsSeen() throws {
         let disk = try WindowsDisk(store: Self.store, system: Self.system)

@@ -2,6 +2,7 @@
 import ByteParsing
 import DiskModel
 import FoundationEssentials
+import LinuxSystem
 import SystemAccess
 import TestSupport
 import Testing
@@ -14,10 +15,10 @@ struct WindowsPlanTests {
     private static let basicData = GUID("EBD0A0A2-B9E5-4433-87C0-68B6B72699C7") ?? .zero
     private static let path = "\\EFI\\Microsoft\\Boot\\BCD"
     private static let manager = GUID(BCDStore.bootManager) ?? .zero
-    private static let loader = Fixture.guid(5)
+    static let loader = Fixture.guid(5)
 
     /// An ESP, and two NTFS.
-    private static func survey(_ firmware: Firmware = .uefi) -> SystemBootSurvey {
+    static func survey(_ firmware: Firmware = .uefi) -> SystemBootSurvey {
         var survey = Fixture.survey(firmware)
         survey.system = nil
         survey.findings = BootFindings()
@@ -34,7 +35,7 @@ struct WindowsPlanTests {
         return survey
     }
 
-    private static func element(
+    static func element(
         _ object: GUID, _ objectType: UInt32, names: BCDPartition, file: String? = nil, holders: [Int]?,
         type: UInt32 = BCDStore.ElementType.device
     ) throws -> WindowsFinding.Element {
@@ -47,7 +48,7 @@ struct WindowsPlanTests {
             holders: holders)
     }
 
-    private static func finding(_ elements: [WindowsFinding.Element]) -> WindowsFinding {
+    static func finding(_ elements: [WindowsFinding.Element]) -> WindowsFinding {
         var store = WindowsFinding.Store(partition: 2, path: path)
         store.elements = elements
         store.defaultObject = loader
@@ -55,11 +56,11 @@ struct WindowsPlanTests {
         return WindowsFinding(stores: [store])
     }
 
-    private static func names(_ partition: Int, _ disk: Int = 0) -> BCDPartition {
+    static func names(_ partition: Int, _ disk: Int = 0) -> BCDPartition {
         .gpt(partition: Fixture.guid(partition), disk: Fixture.guid(disk))
     }
 
-    private static func plan(
+    static func plan(
         _ finding: WindowsFinding, _ options: BootRepairOptions = Fixture.medium(.uefi),
         _ change: (inout SystemBootSurvey) -> Void = { _ in }
     ) -> BootRepairPlan {
@@ -142,6 +143,102 @@ struct WindowsPlanTests {
                 $0.severity == .note && $0.sentence.contains("no partition of this disk holds \\x")
             }, "\(other)")
         #expect(!other.steps.contains { $0.loader == "windows" })
+    }
+
+    /// Entries of another disk stay, even where this disk holds a file of the same name.
+    @Test func entriesOfOtherDisksStay() throws {
+        let manager = try Self.element(
+            Self.manager, BCDStore.ObjectType.bootManager, names: Self.names(8, 9), holders: [2])
+        let own = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(7, 9), file: "\\x", holders: [3])
+        let other = try Self.element(
+            Fixture.guid(6), BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [3])
+        let plan = Self.plan(Self.finding([manager, other, own]))
+        let step = try #require(plan.steps.first { $0.loader == "windows" })
+        #expect(step.description.contains("{\(Self.loader)}: partition 3"), "\(plan)")
+        #expect(!step.description.contains("{\(Fixture.guid(6))}"), "\(plan)")
+        #expect(
+            plan.findings.contains { $0.severity == .note && $0.sentence.contains("which is not this disk") },
+            "\(plan)")
+        #expect(plan.pendingReason == nil, "\(plan)")
+        // Windows on another disk than its boot manager: as installers make it.
+        let away = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [])
+        let apart = Self.plan(Self.finding([manager, away]))
+        #expect(apart.pendingReason == nil, "\(apart)")
+        #expect(apart.findings.contains { $0.code == "windows-entry-lost" && $0.severity == .mayStop }, "\(apart)")
+        // It is needed, and could be the one here.
+        let doubtful = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(5, 6), file: "\\x", holders: [3])
+        let unclear = Self.plan(Self.finding([manager, doubtful]))
+        #expect(unclear.pendingReason?.contains("although partition 3 holds \\x") == true, "\(unclear)")
+        // A partition keeps its GUID where only the disk's was changed.
+        let near = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(4, 6), file: "\\x", holders: [3, 4])
+        #expect(
+            Self.plan(Self.finding([manager, near])).steps.contains {
+                $0.description.contains("{\(Self.loader)}: partition 4")
+            })
+    }
+
+    /// A power cut between two of them leaves enough to tell the rest.
+    @Test func theBootManagersEntryIsWrittenLast() throws {
+        func at(_ offset: UInt64, _ element: WindowsFinding.Element) -> WindowsFinding.Element {
+            var placed = element
+            placed.data = [PlacedBytes(at: offset, element.data.flatMap(\.bytes))]
+            return placed
+        }
+        let elements = [
+            at(
+                1000,
+                try Self.element(
+                    Self.manager, BCDStore.ObjectType.bootManager, names: Self.names(8, 9), holders: [2])),
+            at(
+                2000,
+                try Self.element(
+                    Self.loader, BCDStore.ObjectType.loader, names: Self.names(7, 9), file: "\\x", holders: [3])),
+            at(
+                3000,
+                try Self.element(Fixture.guid(5), BCDStore.ObjectType.resume, names: Self.names(7, 9), holders: nil)),
+        ]
+        guard
+            case .patchBytes(let patches)? = Self.plan(Self.finding(elements)).steps.first(where: {
+                $0.loader == "windows"
+            })?.verb
+        else {
+            Issue.record("no patch")
+            return
+        }
+        #expect(patches.changes.map(\.offset) == [3000, 2000, 1000])
+    }
+
+    /// The path is opened again after the steps on the mounted system.
+    @Test func anotherDiskAtThePathIsNotWritten() throws {
+        let folder = try ScratchFolder()
+        let path = folder.path.appending("disk")
+        try Files.write([UInt8](repeating: 0, count: 4096), to: path)
+        let executor = BootRepairExecutor(plan: Self.plan(Self.finding([])), disk: try BlockDevice(opening: path))
+        #expect(try executor.openForWriting().byteCount == 4096)
+        try Files.remove(path)
+        try Files.write([UInt8](repeating: 0, count: 4096), to: path)
+        #expect(throws: SystemCallError.self) { try executor.openForWriting() }
+    }
+
+    /// What is inside of LUKS or RAID has the range of its partition, and is none.
+    @Test func contentsOfContainersAreNoPartitions() throws {
+        let element = try Self.element(
+            Self.loader, BCDStore.ObjectType.loader, names: Self.names(8, 9), file: "\\x", holders: [9])
+        let plan = Self.plan(Self.finding([element])) { survey in
+            survey.volumes.append(
+                BootVolume(
+                    number: 9, range: 1 << 32..<2 << 32, typeGUID: .zero, guid: .zero, partUUID: "", kind: .ntfs,
+                    kindName: "ntfs", inside: .init(partition: 4, containers: [.luks(uuid: nil)])))
+        }
+        #expect(!plan.steps.contains { $0.loader == "windows" }, "\(plan)")
+        let inner = BootVolume(
+            number: 9, range: 0..<1 << 20, typeGUID: .zero, guid: .zero, partUUID: "", kind: .ntfs, kindName: "ntfs",
+            inside: .init(partition: 4, containers: [.mirror(uuid: nil, contents: 0..<1 << 20, members: [4])]))
+        #expect(WindowsVolumes(MemoryDisk([UInt8](repeating: 0, count: 1 << 20)), [inner]).volumes.isEmpty)
     }
 
     /// An element whose file cannot be seen follows those that named the same partition, if they agree.

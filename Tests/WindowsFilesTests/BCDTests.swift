@@ -86,4 +86,49 @@ struct BCDTests {
         let bytes = HiveMaker.make(HiveMaker.Key("ROOT", [], [HiveMaker.Key("Objects", [], objects)]))
         #expect(throws: WindowsFileError.self) { try BCDStore(RegistryHive(bytes)) }
     }
+
+    /// Elements that share their data cannot make it hold more than the file.
+    @Test func sharedDataIsBounded() throws {
+        let elements = (0..<31).map { index in
+            HiveMaker.Key(
+                "110000" + (index < 16 ? "0" : "") + String(index, radix: 16),
+                [("Element", 3, index == 0 ? [UInt8](repeating: 1, count: 8000) : [1])])
+        }
+        let object = HiveMaker.Key(WindowsFixture.loader, [], [HiveMaker.Key("Elements", [], elements)])
+        var bytes = HiveMaker.make(HiveMaker.Key("ROOT", [], [HiveMaker.Key("Objects", [], [object])]))
+        #expect(try BCDStore(RegistryHive(bytes)).objects.first?.elements.count == 31)
+        // All keys of elements get the list of values of the first one. "Elements" has eight letters too, and no value.
+        var first: UInt32?
+        for place in stride(from: 4096 + 32, to: bytes.count - 88, by: 8)
+        where bytes[place + 4..<place + 6].elementsEqual("nk".utf8) {
+            guard try bytes.littleEndian(UInt32.self, at: place + 40) == 1 else { continue }
+            let list = try first ?? bytes.littleEndian(UInt32.self, at: place + 44)
+            first = list
+            bytes.setLittleEndian(list, at: place + 44)
+        }
+        #expect(throws: WindowsFileError.damaged("its elements are longer than the store")) {
+            try BCDStore(RegistryHive(bytes))
+        }
+    }
+
+    /// Lists that many keys could share are short.
+    @Test func recordsAreBounded() throws {
+        func error(_ object: HiveMaker.Key) -> WindowsFileError? {
+            let bytes = HiveMaker.make(HiveMaker.Key("ROOT", [], [HiveMaker.Key("Objects", [], [object])]))
+            do throws(WindowsFileError) {
+                _ = try BCDStore(RegistryHive(bytes))
+                return nil
+            } catch { return error }
+        }
+        let values = (0..<17).map { HiveMaker.Key.word("value \($0)", 1) }
+        #expect(
+            error(HiveMaker.Key(WindowsFixture.loader, [], [HiveMaker.Key("Description", values)]))
+                == .damaged("an element has too many values"))
+        #expect(
+            error(HiveMaker.Key(WindowsFixture.loader, [], (0..<17).map { HiveMaker.Key("key \($0)") }))
+                == .damaged("an object has too many subkeys"))
+        #expect(
+            error(HiveMaker.Key(String(repeating: "x", count: 511)))
+                == .damaged("the name of a key is too long"))
+    }
 }

@@ -23,8 +23,8 @@ struct WindowsBootManager: BootLoader {
     }
 
     func plan(for target: BootTarget, after steps: [BootRepairStep]) -> LoaderPlan {
-        guard let finding = target.survey.findings[self] else { return LoaderPlan() }
-        var planner = WindowsPlanner(target, finding)
+        // Its boot manager may be there without anything else that can be read.
+        var planner = WindowsPlanner(target, target.survey.findings[self] ?? WindowsFinding())
         planner.planStores()
         planner.planDrivers()
         planner.planLoader()

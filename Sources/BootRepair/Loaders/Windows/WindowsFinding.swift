@@ -76,6 +76,19 @@ package struct WindowsFinding: LoaderFinding {
         }
     }
 
+    /// An NTFS that may hold a Windows, and cannot be read.
+    package struct Unread: Codable, Equatable, Sendable {
+        /// The number of its partition.
+        package var partition: Int
+        /// As a sentence part.
+        package var reason: String
+
+        package init(partition: Int, reason: String) {
+            self.partition = partition
+            self.reason = reason
+        }
+    }
+
     /// A storage driver of an installed Windows.
     package struct Driver: Codable, Equatable, Sendable {
         package var name: String
@@ -115,9 +128,11 @@ package struct WindowsFinding: LoaderFinding {
 
     package var stores: [Store]
     package var systems: [System]
+    package var unread: [Unread]
 
-    package init(stores: [Store] = [], systems: [System] = []) {
+    package init(stores: [Store] = [], systems: [System] = [], unread: [Unread] = []) {
         self.stores = stores
         self.systems = systems
+        self.unread = unread
     }
 }

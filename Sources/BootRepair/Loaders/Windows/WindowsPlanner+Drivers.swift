@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import DiskModel
+import SystemAccess
 import WindowsFiles
 
 extension WindowsPlanner {
     mutating func planDrivers() {
-        guard !finding.systems.isEmpty else { return }
         let ways = target.ways.map { $0.compactMap(\.modalias) }
+        let named = partitionsOfLoaders
+        reportUnread(named, machineIsKnown: !ways.isEmpty)
+        let encrypted = survey.volumes.filter { $0.kindName == "BitLocker" && named.contains($0.number) }
+        guard !finding.systems.isEmpty || !encrypted.isEmpty else { return }
         guard !ways.isEmpty else {
             plan.alreadyRight.append(
                 "the storage drivers of Windows are left alone: the machine that will start it is not known")
@@ -22,6 +26,46 @@ extension WindowsPlanner {
             return
         }
         for system in finding.systems { planDrivers(of: system, needs) }
+        for volume in encrypted {
+            plan.find(
+                .windowsUnread, "the storage drivers of Windows on partition \(volume.number) were not checked",
+                severity: .mayStop, at: .init(partition: volume.number),
+                unfixed:
+                    "it is encrypted by BitLocker. If Windows does not start here, attach the disk to a controller "
+                    + "like that of its old machine, or decrypt it there and capture it again")
+        }
+    }
+
+    /// The partitions that the stores start a Windows from.
+    private var partitionsOfLoaders: Set<Int> {
+        var found: Set<Int> = []
+        for store in finding.stores {
+            let places = WindowsPlaces(store.elements, survey)
+            for element in store.elements where element.objectType == BCDStore.ObjectType.loader {
+                if let volume = places.place(of: element) { found.insert(volume.number) }
+            }
+        }
+        return found
+    }
+
+    private mutating func reportUnread(_ named: Set<Int>, machineIsKnown: Bool) {
+        for volume in finding.unread {
+            let evidence = Finding.Evidence(partition: volume.partition)
+            guard named.contains(volume.partition) else {
+                plan.find(
+                    .windowsUnread,
+                    "partition \(volume.partition) could not be read: whether it holds a Windows is not known",
+                    severity: finding.stores.isEmpty ? .note : .mayStop, at: evidence, unfixed: volume.reason)
+                continue
+            }
+            let sentence = "Windows on partition \(volume.partition) could not be read"
+            let advice = "\(volume.reason). Run `chkdsk C: /f` in its recovery environment, then boot repair again"
+            if machineIsKnown {
+                plan.fail(.windowsUnread, sentence, at: evidence, BootObstacle(advice), matters: true)
+            } else {
+                plan.find(.windowsUnread, sentence, severity: .mayStop, at: evidence, unfixed: advice)
+            }
+        }
     }
 
     private mutating func planDrivers(of system: WindowsFinding.System, _ needs: [StorageDrivers.Need]) {
@@ -29,11 +73,14 @@ extension WindowsPlanner {
         if let problem = system.problem {
             plan.fail(
                 .windowsUnread, "the storage drivers of \(name) were not checked", at: Self.evidence(system),
-                BootObstacle(problem), matters: true)
+                BootObstacle(
+                    "\(problem). Start Windows once on its old machine, shut it down while pressing Shift, and capture "
+                        + "it again"), matters: true)
             return
         }
         var drivers: [WindowsFinding.Driver] = []
         var right: [String] = []
+        var isStopped = false
         for need in needs {
             let services = need.services.map { $0.lowercased() }
             let present = system.drivers.filter { services.contains($0.name.lowercased()) }
@@ -50,6 +97,9 @@ extension WindowsPlanner {
                 continue
             }
             drivers += usable.filter { !$0.startsAtBoot }
+            // Which of several is the right one for the controller's model is not known here.
+            let startsOne = sets.allSatisfy { set in usable.contains { $0.startsAtBoot && $0.controlSet == set } }
+            if !startsOne { isStopped = true }
             right += usable.filter(\.startsAtBoot).map(\.name)
         }
         guard !drivers.isEmpty else {
@@ -60,7 +110,8 @@ extension WindowsPlanner {
             }
             return
         }
-        addStep(system, drivers, needs, name)
+        addStep(
+            system, drivers, needs, name, severity: isStopped && target.controllerIsKnown ? .stops : .mayStop)
     }
 
     private static func missing(
@@ -81,7 +132,7 @@ extension WindowsPlanner {
 
     private mutating func addStep(
         _ system: WindowsFinding.System, _ drivers: [WindowsFinding.Driver], _ needs: [StorageDrivers.Need],
-        _ name: String
+        _ name: String, severity: Finding.Severity
     ) {
         var changes: [BytePatches.Change] = []
         for word in drivers.flatMap({ $0.words ?? [] }) {
@@ -95,7 +146,8 @@ extension WindowsPlanner {
         let services = drivers.map(\.name).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
             .joined(separator: ", ")
         plan.find(
-            .windowsDriverOff, "\(name) does not start \(services) with the system", at: Self.evidence(system),
+            .windowsDriverOff, "\(name) does not start \(services) with the system", severity: severity,
+            at: Self.evidence(system),
             fixedBy: [
                 BootRepairStep(
                     WindowsStep.startDrivers(

@@ -10,7 +10,7 @@ struct WindowsPlanner {
     let finding: WindowsFinding
     var plan = LoaderPlan()
 
-    private var survey: SystemBootSurvey { target.survey }
+    var survey: SystemBootSurvey { target.survey }
 
     init(_ target: BootTarget, _ finding: WindowsFinding) {
         self.target = target
@@ -21,6 +21,9 @@ struct WindowsPlanner {
 
     mutating func planStores() {
         for store in finding.stores { planStore(store) }
+        if survey.tableKind == .mbr, !finding.systems.isEmpty, finding.stores.contains(where: { !$0.isForUEFI }) {
+            plan.firmware.insert(.bios)
+        }
     }
 
     private mutating func planStore(_ store: WindowsFinding.Store) {
@@ -28,86 +31,37 @@ struct WindowsPlanner {
         let name = "\(store.path) on partition \(store.partition)"
         if let problem = store.problem {
             plan.fail(
-                .windowsStoreUnread, "\(name) was not checked", at: Self.evidence(store), BootObstacle(problem),
-                matters: target.isAtHand(firmware))
+                .windowsStoreUnread, "\(name) was not checked", at: Self.evidence(store),
+                BootObstacle(
+                    "\(problem). If Windows does not start, run `bcdboot C:\\Windows` in its recovery environment"),
+                matters: target.matters(firmware))
             return
         }
         var changes: [(element: WindowsFinding.Element, volume: BootVolume)] = []
         var lost: [WindowsFinding.Element] = []
-        let known = knownPlaces(store.elements)
+        let places = WindowsPlaces(store.elements, survey)
         for element in store.elements {
-            if let volume = place(of: element, known) {
-                if identity(of: volume) != element.names { changes.append((element, volume)) }
+            if let volume = places.place(of: element) {
+                if places.identity(of: volume) != element.names { changes.append((element, volume)) }
             } else {
                 lost.append(element)
             }
         }
-        if !changes.isEmpty { addStep(store, changes) }
-        report(lost, of: store, name, matters: target.matters(firmware))
+        if !changes.isEmpty { addStep(store, changes, places) }
+        report(lost, of: store, name, places, matters: target.matters(firmware))
         if changes.isEmpty, lost.isEmpty {
             plan.alreadyRight.append("\(name) names this disk's partitions")
         }
     }
 
-    /// The partitions that were told by files, by the identifiers in the store: elements without a file of their own (the
-    /// hibernation file's device) follow those that name the same partition.
-    private func knownPlaces(_ elements: [WindowsFinding.Element]) -> [BCDPartition: Set<Int>] {
-        var known: [BCDPartition: Set<Int>] = [:]
-        for element in elements {
-            if let volume = placeByFile(of: element) { known[element.names, default: []].insert(volume.number) }
-        }
-        return known
-    }
-
-    /// The partition of this disk that an element must name; `nil` if that cannot be told.
-    private func place(of element: WindowsFinding.Element, _ known: [BCDPartition: Set<Int>]) -> BootVolume? {
-        if element.holders?.isEmpty == false { return placeByFile(of: element) }
-        if let numbers = known[element.names], numbers.count == 1 { return numbers.first.flatMap(survey.volume) }
-        return namedVolume(element.names)
-    }
-
-    /// The partition that holds the file of an element; of several, the named one. An MBR partition may have moved, and
-    /// another one may start where it was: the file decides.
-    private func placeByFile(of element: WindowsFinding.Element) -> BootVolume? {
-        guard let holders = element.holders, !holders.isEmpty else { return nil }
-        if let named = namedVolume(element.names), holders.contains(named.number) { return named }
-        guard holders.count == 1, let volume = survey.volume(holders[0]), identity(of: volume) != nil else {
-            return nil
-        }
-        return volume
-    }
-
-    /// The partition with these identifiers; else one of which only the disk's identifier differs.
-    private func namedVolume(_ names: BCDPartition) -> BootVolume? {
-        let candidates = survey.volumes.filter { $0.logicalVolume == nil }
-        return candidates.first { identity(of: $0) == names } ?? candidates.first { isNear(identity(of: $0), names) }
-    }
-
-    /// The identity by which a store names a partition of this disk.
-    private func identity(of volume: BootVolume) -> BCDPartition? {
-        switch survey.tableKind {
-        case .gpt: survey.diskGUID.map { .gpt(partition: volume.guid, disk: $0) }
-        case .mbr: survey.diskSignature.map { .mbr(start: volume.range.lowerBound, signature: $0) }
-        default: nil
-        }
-    }
-
-    /// Whether only the disk's identifier differs.
-    private func isNear(_ one: BCDPartition?, _ other: BCDPartition) -> Bool {
-        switch (one, other) {
-        case (.gpt(let guid, _)?, .gpt(let named, _)): guid == named
-        case (.mbr(let start, _)?, .mbr(let named, _)): start == named
-        default: false
-        }
-    }
-
     private mutating func addStep(
-        _ store: WindowsFinding.Store, _ changes: [(element: WindowsFinding.Element, volume: BootVolume)]
+        _ store: WindowsFinding.Store, _ changes: [(element: WindowsFinding.Element, volume: BootVolume)],
+        _ places: WindowsPlaces
     ) {
-        var patches: [BytePatches.Change] = []
+        var patches: [(rank: Int, change: BytePatches.Change)] = []
         var records: [WindowsStep.Element] = []
         for (element, volume) in changes {
-            guard let partition = identity(of: volume),
+            guard let partition = places.identity(of: volume),
                 let bytes = try? BCDDevice.replacing(partition, in: element.data.flatMap(\.bytes))
             else { continue }
             var start = 0
@@ -115,7 +69,8 @@ struct WindowsPlanner {
                 let new = Array(bytes[start..<start + piece.bytes.count])
                 start += piece.bytes.count
                 if new != piece.bytes {
-                    patches.append(BytePatches.Change(at: piece.offset, from: piece.bytes, to: new))
+                    patches.append(
+                        (WindowsPlaces.rank(element), BytePatches.Change(at: piece.offset, from: piece.bytes, to: new)))
                 }
             }
             let digits = String(element.type, radix: 16)
@@ -134,7 +89,8 @@ struct WindowsPlanner {
                     WindowsStep.pointStore(path: store.path, partition: store.partition, elements: records),
                     .patchBytes(
                         BytePatches(
-                            patches, unchanged: store.stamp,
+                            (0..<3).flatMap { rank in patches.filter { $0.rank == rank }.map(\.change) },
+                            unchanged: store.stamp,
                             done: "pointed \(records.count) entries of \(name) to this disk's partitions",
                             failure: "the entries of \(name) do not all name this disk's partitions")),
                     by: WindowsBootManager().name)
@@ -146,18 +102,35 @@ struct WindowsPlanner {
     }
 
     private mutating func report(
-        _ lost: [WindowsFinding.Element], of store: WindowsFinding.Store, _ name: String, matters: Bool
+        _ lost: [WindowsFinding.Element], of store: WindowsFinding.Store, _ name: String, _ places: WindowsPlaces,
+        matters: Bool
     ) {
         for element in lost {
             let isNeeded =
-                element.objectType == BCDStore.ObjectType.bootManager || element.object == store.defaultObject
-            let reason =
-                (element.holders?.count ?? 0) > 1
-                ? "several partitions hold \(element.file ?? "its files")"
-                : "no partition of this disk \(element.file.map { "holds \($0)" } ?? "is that one")"
-            plan.fail(
-                .windowsEntryLost, "an entry of \(name), {\(element.object)}, names \(element.names), and \(reason)",
-                at: Self.evidence(store), BootObstacle("it is not changed"), matters: matters && isNeeded)
+                matters
+                && (element.objectType == BCDStore.ObjectType.bootManager || element.object == store.defaultObject)
+            let entry = "an entry of \(name), {\(element.object)}, names \(element.names)"
+            let holders = element.holders ?? []
+            let file = element.file ?? "its files"
+            let advice = "it is not changed: attach the disk that it is on, or correct the entry in Windows"
+            if places.isOfThisDisk(element) {
+                let reason =
+                    holders.count > 1
+                    ? "several partitions hold \(file)"
+                    : "no partition of this disk \(element.file.map { "holds \($0)" } ?? "is that one")"
+                plan.fail(
+                    .windowsEntryLost, "\(entry), and \(reason)", at: Self.evidence(store), BootObstacle(advice),
+                    matters: isNeeded)
+            } else if isNeeded, !holders.isEmpty {
+                plan.fail(
+                    .windowsEntryLost,
+                    "\(entry), which is not this disk, although partition \(holders[0]) holds \(file)",
+                    at: Self.evidence(store), BootObstacle(advice), matters: true)
+            } else {
+                plan.find(
+                    .windowsEntryLost, "\(entry), which is not this disk", severity: isNeeded ? .mayStop : .note,
+                    at: Self.evidence(store), unfixed: advice)
+            }
         }
     }
 
@@ -174,9 +147,12 @@ struct WindowsPlanner {
                 .windowsStoreMissing,
                 "the EFI system partition holds the Windows Boot Manager, but no boot configuration store",
                 at: .init(partition: esp.partition),
-                BootObstacle("make it in Windows' recovery environment (`bcdboot`)"), matters: target.isAtHand(.uefi))
+                BootObstacle("make it in Windows' recovery environment (`bcdboot C:\\Windows`)"),
+                // A folder that a removed Windows left does not matter to the system that is there.
+                matters: target.isAtHand(.uefi) && (survey.system == nil || !finding.systems.isEmpty))
             return
         }
+        plan.firmware.insert(.uefi)
         plan.start = PlannedLoader(
             folder: WindowsBootManager.folder, name: WindowsBootManager.file, isNew: false,
             label: WindowsBootManager.label)

@@ -35,7 +35,7 @@ struct WindowsSurveyor {
             for path in paths where volumes.holds(path, volume) == true { readStore(path, on: volume) }
         }
         for volume in volumes.volumes where volume.kind == .ntfs { readSystems(on: volume) }
-        return finding.stores.isEmpty && finding.systems.isEmpty ? nil : finding
+        return finding == WindowsFinding() ? nil : finding
     }
 
     // MARK: Stores
@@ -51,11 +51,8 @@ struct WindowsSurveyor {
                     guard let made = try self.element(element, of: object, opened.file, store, volume) else { continue }
                     store.elements.append(made)
                 }
-                if let root = object.text(BCDStore.ElementType.systemRoot), root.hasPrefix("\\"), root.count < 256,
-                    object.type == BCDStore.ObjectType.loader, roots.count < Self.rootLimit,
-                    !roots.contains(where: { $0.lowercased() == root.lowercased() })
-                {
-                    roots.append(root)
+                if object.type == BCDStore.ObjectType.loader, let text = object.text(BCDStore.ElementType.systemRoot) {
+                    addRoot(text)
                 }
                 if object.identifier.description == BCDStore.bootManager,
                     let text = object.text(BCDStore.ElementType.defaultObject)
@@ -65,6 +62,16 @@ struct WindowsSurveyor {
             }
         } catch { store.problem = error.reason }
         finding.stores.append(store)
+    }
+
+    /// One folder has one spelling here: its hive must not be changed twice.
+    private mutating func addRoot(_ text: String) {
+        guard text.hasPrefix("\\"), text.utf8.count < 256 else { return }
+        let root = text.split(separator: "\\").map { "\\\($0)" }.joined()
+        guard !root.isEmpty, roots.count < Self.rootLimit,
+            !roots.contains(where: { $0.lowercased() == root.lowercased() })
+        else { return }
+        roots.append(root)
     }
 
     /// A device element that names a partition; `nil` for other kinds.
@@ -111,7 +118,13 @@ struct WindowsSurveyor {
     // MARK: Systems
 
     private mutating func readSystems(on volume: BootVolume) {
-        for root in roots where volumes.holds("\(root)\\System32\\config\\SYSTEM", volume) == true {
+        for root in roots {
+            guard let isThere = volumes.holds("\(root)\\System32\\config\\SYSTEM", volume) else {
+                let reason = volumes.problems[volume.number] ?? "its folders cannot be read"
+                finding.unread.append(WindowsFinding.Unread(partition: volume.number, reason: reason))
+                return
+            }
+            guard isThere else { continue }
             var system = WindowsFinding.System(partition: volume.number, root: root)
             do throws(Refusal) {
                 let opened = try open(

@@ -20,11 +20,13 @@ struct WindowsVolumes {
     let volumes: [BootVolume]
     private var opened: [Int: Contents] = [:]
     private var lookups: [String: Bool] = [:]
+    /// Why volumes, by their numbers, or folders of them cannot be read, as sentence parts.
+    private(set) var problems: [Int: String] = [:]
 
     init(_ disk: any BlockReader, _ volumes: [BootVolume]) {
         self.disk = disk
-        // A logical volume has the range of its group's partition, and Windows knows none.
-        self.volumes = volumes.filter { $0.logicalVolume == nil }
+        // A volume of LVM, or inside of LUKS or RAID, has the range of its partition, and Windows knows none.
+        self.volumes = volumes.filter(\.isPartition)
     }
 
     /// The numbers of the volumes encrypted by BitLocker.
@@ -50,16 +52,24 @@ struct WindowsVolumes {
     mutating func holds(_ path: String, _ volume: BootVolume) -> Bool? {
         let key = "\(volume.number)\(path.lowercased())"
         if let known = lookups[key] { return known }
-        guard lookups.count < Self.lookupLimit else { return nil }
+        guard lookups.count < Self.lookupLimit else {
+            problems[volume.number] = "more files are looked for than a Windows has"
+            return nil
+        }
         let found: Bool?
         do throws(FilesystemError) {
             switch contents(of: volume) {
             case nil: found = false
             case .fat(let fat)?: found = try fat.exists(path)
             case .ntfs(let ntfs)?: found = try ntfs.exists(path)
-            case .unreadable?: found = nil
+            case .unreadable(let reason)?:
+                problems[volume.number] = reason
+                found = nil
             }
-        } catch { found = nil }
+        } catch {
+            problems[volume.number] = error.description
+            found = nil
+        }
         if let found { lookups[key] = found }
         return found
     }
