@@ -44,7 +44,7 @@ struct PartitionNodeTests {
             do {
                 let node = try VolumeNode.make(
                     Self.volume(2, 2 * Self.mebibyte..<60 * Self.mebibyte), of: disk, readOnly: true)
-                #expect(node.isPartition && node.path == "/dev/\(name)p2")
+                #expect(node.isPartition && node.path.string == "/dev/\(name)p2")
             }
             #expect(DiskDirectory().partitionNodes(of: name).isEmpty)
         }
