@@ -58,6 +58,67 @@ struct RebuildTests {
         #expect(try bench.file("/etc/initramfs-tools/conf.d/zz-reforge") == nil)
     }
 
+    /// The configuration cannot be written, or not restored: the old one goes back all the same.
+    @Test func theOldOneGoesBackWithoutTheConfiguration() throws {
+        let bench = try RebuildDisk(
+            script: "/bin/busybox cp /spare/lacking \(Self.image); /bin/busybox rm -r /etc/initramfs-tools")
+        let old = try bench.file(Self.image)
+        let outcome = try bench.repair()
+        #expect(outcome.pending?.contains("is in its place again") == true, "\(outcome)")
+        #expect(outcome.pending?.contains("still names its modules") == true, "\(outcome)")
+        #expect(try bench.file(Self.image) == old && bench.file(Self.kept) == nil)
+        let unwritable = try RebuildDisk(script: "/bin/busybox cp /spare/whole \(Self.image)") { tree in
+            let list = tree.appending("etc/initramfs-tools/modules")
+            try Files.remove(list)
+            try Files.makeFolders(list.appending("a"))
+        }
+        let refused = try unwritable.repair()
+        #expect(refused.pending?.contains("is in its place again") == true && refused.changed.isEmpty, "\(refused)")
+        #expect(try unwritable.file(Self.image) == old && unwritable.file(Self.kept) == nil)
+    }
+
+    /// A power cut during a rebuild left half a file: it does not replace the one that is kept.
+    @Test(arguments: [false, true])
+    func whatAnInterruptedRebuildKeptStays(_ isMade: Bool) throws {
+        var old: [UInt8] = []
+        let bench = try RebuildDisk(script: isMade ? "/bin/busybox cp /spare/whole \(Self.image)" : "exit 1") { tree in
+            let image = tree.appending(String(Self.image.dropFirst()))
+            old = try Files.read(image)
+            try Files.write(old, to: tree.appending(String(Self.kept.dropFirst())))
+            try Files.write(Array(old.prefix(100)), to: image)
+        }
+        let outcome = try bench.repair()
+        #expect((outcome.pending == nil) == isMade, "\(outcome)")
+        #expect(try bench.file(isMade ? Self.kept : Self.image) == old)
+        if isMade { #expect(try bench.file(Self.image) == bench.file("/spare/whole")) }
+    }
+
+    /// systemd-boot starts a copy on the EFI system partition, which update-initramfs alone does not reach.
+    @Test func theCopyOfTheLoaderIsRebuilt() throws {
+        let copied = "/bin/busybox cp \(Self.image) /boot/efi\(RebuildDisk.copy)"
+        let bench = try RebuildDisk(
+            script: "/bin/busybox cp /spare/whole \(Self.image)",
+            kernelInstall: "[ \"$1 $2\" = \"add \(RebuildDisk.version)\" ] || exit 7\n\(copied)")
+        let old = try bench.fileOnESP(RebuildDisk.copy)
+        let survey = try bench.survey()
+        let lacking = BootRepair.plan(survey, options: RebuildDisk.options).findings.filter {
+            $0.code == "driver-missing"
+        }
+        #expect(lacking.map { $0.evidence?.partition } == [nil, 2], "\(lacking)")
+        let outcome = try bench.repair(steps: 2)
+        #expect(outcome.pending == nil, "\(outcome)")
+        #expect(try bench.fileOnESP(RebuildDisk.copy) == bench.file("/spare/whole"))
+        #expect(try old != nil && bench.fileOnESP(RebuildDisk.copy + InitramfsRebuild.suffix) == old)
+        let again = BootRepair.plan(try bench.survey(), options: RebuildDisk.options)
+        #expect(!again.findings.contains { $0.code == "driver-missing" }, "\(again)")
+        // A kernel-install that does nothing is no repair of the copy, though /boot is whole.
+        let idle = try RebuildDisk(script: "/bin/busybox cp /spare/whole \(Self.image)", kernelInstall: "exit 0")
+        let pending = try idle.repair(steps: 2)
+        #expect(pending.pending?.contains("The old one is in its place again") == true, "\(pending)")
+        #expect(try idle.fileOnESP(RebuildDisk.copy) == old)
+        #expect(try idle.fileOnESP(RebuildDisk.copy + InitramfsRebuild.suffix) == nil)
+    }
+
     /// Nothing is missing, and nothing is rebuilt.
     @Test func whatHoldsItsModulesStays() throws {
         let bench = try RebuildDisk(script: "exit 1", present: ["sd_mod", "ext4", "ahci", "libahci"])
