@@ -136,7 +136,10 @@ extension BootRepairExecutor {
         // dracut.conf(5). On its own command line the same is said by options.
         if rebuild.generator == .dracut, rebuild.command.first != "dracut", anchor.exists("/etc/dracut.conf.d") {
             let added = rebuild.modules.isEmpty ? "" : "add_drivers+=\" \(rebuild.modules.joined(separator: " ")) \"\n"
-            try anchor.write(Array("\(mark)hostonly=\"no\"\n\(added)".utf8), to: Self.dracutOverride)
+            // Words with quotes could end the line's own.
+            let words = rebuild.commandLine.filter { word in !word.contains { "\"'`$\\".contains($0) } }
+            let line = words.isEmpty ? "" : "kernel_cmdline+=\" \(words.joined(separator: " ")) \"\n"
+            try anchor.write(Array("\(mark)hostonly=\"no\"\n\(added)\(line)".utf8), to: Self.dracutOverride)
         }
         guard rebuild.generator == .initramfsTools else { return nil }
         if rebuild.isHostOnly, anchor.exists("/etc/initramfs-tools/conf.d") {
@@ -164,6 +167,8 @@ extension BootRepairExecutor {
         do throws(BootFileError) {
             let new = try InitramfsInspector.read(rebuild.path, in: anchor, isUnified: rebuild.isUnified)
             let unmet = modules.unmet(rebuild.needs, by: new.modules(for: rebuild.version))
+            let lost = InitramfsReference.lost(rebuild.references, from: new.references)
+            guard lost.isEmpty else { return "the new one no longer names \(lost.map(\.text).joined(separator: ", "))" }
             guard !unmet.isEmpty else { return nil }
             let names = modules.missing(rebuild.needs, from: new.modules(for: rebuild.version))
             return "the new one still lacks \(names.joined(separator: ", "))"

@@ -129,6 +129,7 @@ extension BootRepairPlanner {
                 isHostOnly: contents.isHostOnly ?? true, needs: kernel.neededModules,
                 commandLine: contents.commandLine)
         else { return }
+        rebuild.references = contents.references
         rebuild.needsESP = copiesToESP
         draft.find(
             code, sentence, severity: severity, at: evidence, fixedBy: [.rebuildInitramfs(rebuild, isNew: false)])

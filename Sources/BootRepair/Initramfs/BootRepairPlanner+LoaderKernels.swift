@@ -101,10 +101,12 @@ extension BootRepairPlanner {
             draft.fail(code, sentence, at: kernel.evidence, obstacle, matters: severity == nil)
             return
         }
-        let rebuild = InitramfsRebuild(
+        var rebuild = InitramfsRebuild(
             kernelInstall: version, kernelFile: file ?? "", path: kernel.path, in: kernel.place,
             isUnified: kernel.image != nil, generator: contents.generator,
             modules: contents.unmet.compactMap(\.modules.first), needs: kernel.contents.neededModules)
+        rebuild.references = contents.references
+        rebuild.commandLine = contents.commandLine
         draft.find(
             code, sentence, severity: severity, at: kernel.evidence,
             fixedBy: [.rebuildInitramfs(rebuild, isNew: false)])

@@ -66,6 +66,7 @@ struct InitramfsInspector {
             commandLine: initramfs.commandLine.filter { word in
                 Initramfs.target(ofArgument: word).map(isFound) ?? true
             })
+        survey.references = initramfs.references.filter { $0.isForTheStart && isFound($0.target) }
         if let modules, let version = kernel.version {
             let present = initramfs.modules(for: version)
             survey.unmet = modules.unmet(kernel.needs, by: present).filter { !$0.modules.isEmpty }

@@ -25,6 +25,11 @@ package struct InitramfsRebuild: Codable, Equatable, Sendable {
     package var isHostOnly: Bool
     /// What the new one must hold.
     package var needs: [ModuleNeed]
+    /// The references of the old one that the new one must have, too: without cryptroot's entry, an encrypted root is
+    /// not opened.
+    package var references: [InitramfsReference] = []
+    /// Words of dracut's own kernel command line that kernel-install's dracut must keep.
+    package var commandLine: [String] = []
 
     /// Plans a rebuild.
     /// - Parameters:
