@@ -203,7 +203,9 @@ let package = Package(
         .testTarget(
             name: "BootFilesTests",
             dependencies: ["BootFiles", "ByteParsing", "DiskModel", "LinuxSystem", "TestSupport", system]),
-        .testTarget(name: "SystemAccessTests", dependencies: ["SystemAccess", "DiskModel", "LinuxSystem"]),
+        .testTarget(
+            name: "SystemAccessTests",
+            dependencies: ["SystemAccess", "ByteParsing", "DiskModel", "LinuxSystem", system]),
         .testTarget(
             name: "BootRepairTests",
             dependencies: [

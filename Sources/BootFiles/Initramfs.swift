@@ -84,6 +84,14 @@ package struct Initramfs: Equatable, Sendable {
         modules[String(parts[place + 1]), default: []].insert(module.text)
     }
 
+    /// Adds what another file holds that the loader loads with it: Linux unpacks both into one tree.
+    package mutating func merge(_ other: Initramfs) {
+        names.formUnion(other.names)
+        modules.merge(other.modules) { $0.union($1) }
+        files.merge(other.files) { _, later in later }
+        compressions += other.compressions
+    }
+
     /// Adds the contents of an entry.
     mutating func keep(_ bytes: [UInt8], of name: String) { files[name] = bytes }
 

@@ -40,6 +40,22 @@ package struct InitramfsReference: Codable, Hashable, Sendable {
     }
 }
 
+extension InitramfsReference {
+    /// Whether the start depends on it wherever the same generator makes the file again: dracut copies crypttab only
+    /// into an initramfs for one machine.
+    package var isForTheStart: Bool {
+        purpose == .root
+            && (file == "cryptroot/crypttab" || file.hasPrefix("etc/mdadm") || file.hasPrefix("etc/cmdline"))
+    }
+
+    /// Those whose targets others do not name.
+    package static func lost(
+        _ references: [InitramfsReference], from others: [InitramfsReference]
+    ) -> [InitramfsReference] {
+        references.filter { reference in !others.contains { $0.target == reference.target } }
+    }
+}
+
 extension Initramfs {
     private static let mostReferences = 256
 

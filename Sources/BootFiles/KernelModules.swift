@@ -24,8 +24,8 @@ package struct KernelModules: Sendable {
     package let version: String
     /// The modules by name, with the names of those that each needs (modules.dep: direct and indirect).
     private var dependencies: [String: [String]] = [:]
-    /// modules.softdep: what modprobe loads first, and afterwards.
-    private var softDependencies: [String: [String]] = [:]
+    /// modules.softdep: what modprobe loads first, as names of modules or aliases.
+    private(set) var softDependencies: [String: [String]] = [:]
     private var builtIn: Set<String> = []
     /// By the first bytes of their patterns, up to the first ":".
     private var aliases: [String: [Alias]] = [:]
@@ -54,8 +54,15 @@ package struct KernelModules: Sendable {
         for line in Self.lines(files["modules.softdep"]) {
             let words = Self.words(line).map { String(decoding: $0, as: UTF8.self) }
             guard words.count > 2, words[0] == "softdep" else { continue }
-            softDependencies[ModuleName(words[1]).text, default: []] += words.dropFirst(2)
-                .filter { !$0.hasSuffix(":") }.map { ModuleName($0).text }
+            // modprobe.d(5): words after "pre:"; those after "post:", or before both, are not loaded first.
+            var isBefore = false
+            for word in words.dropFirst(2) {
+                if word.hasSuffix(":") {
+                    isBefore = word == "pre:"
+                } else if isBefore {
+                    softDependencies[ModuleName(words[1]).text, default: []].append(word)
+                }
+            }
         }
         try readBuiltInAliases(files["modules.builtin.modinfo"] ?? [])
     }
@@ -129,8 +136,7 @@ package struct KernelModules: Sendable {
     }
 
     /// A module with everything that must be loaded with it, itself last; built-in modules are left out.
-    /// - Parameter soft: whether soft dependencies are included: modprobe loads them where they exist.
-    package func closure(of name: String, soft: Bool = false) -> [String] {
+    package func closure(of name: String) -> [String] {
         var found: [String] = []
         var seen: Set<String> = []
         var pending = [ModuleName(name).text]
@@ -138,7 +144,6 @@ package struct KernelModules: Sendable {
             guard seen.insert(next).inserted, !builtIn.contains(next) else { continue }
             found.append(next)
             pending += dependencies[next] ?? []
-            if soft { pending += (softDependencies[next] ?? []).filter { dependencies[$0] != nil } }
         }
         return found.reversed()
     }
@@ -167,6 +172,11 @@ package struct KernelModules: Sendable {
         let found = modules(for: "fs-\(type)")
         let names = found.isEmpty && has(type) ? [ModuleName(type).text] : found
         return ModuleNeed(names, for: "the filesystem \(type)")
+    }
+
+    /// The need of one module by its name.
+    package func need(named name: String, for reason: String) -> ModuleNeed {
+        ModuleNeed(has(name) ? [ModuleName(name).text] : [], for: reason)
     }
 
     /// The needs that a set of modules, such as those of an initramfs, does not meet: no alternative is there with

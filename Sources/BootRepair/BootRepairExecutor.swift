@@ -12,6 +12,8 @@ struct BootRepairExecutor {
     private let keys: [FilePath]
     var outcome: BootRepairOutcome
     var pending: [String]
+    /// The images whose old file is kept, by place and path.
+    var keptImages: Set<String> = []
 
     /// - Parameter keys: the files with the keys of LUKS volumes.
     init(plan: BootRepairPlan, disk: BlockDevice, keys: [FilePath] = []) {

@@ -21,6 +21,7 @@ struct BootRepairPlanner {
             planFstab()
             // Before the loaders' menus, which name it.
             planInitramfs()
+            planLoaderKernels()
             for loader in BootLoaders.table.rows {
                 draft.append(permitted(loader.plan(for: target, after: draft.steps)))
             }

@@ -178,7 +178,8 @@ struct BootSurveyor {
         _ survey: SystemBootSurvey, _ esp: ESPContents?, system: InstalledSystem?, tree: SystemTree?
     ) throws(BootRepairError) -> BootFindings {
         let scene = BootScene(
-            disk: disk, volumes: survey.volumes, hasGPT: survey.tableKind == .gpt, esp: esp, system: system, tree: tree)
+            disk: disk, volumes: survey.volumes, hasGPT: survey.tableKind == .gpt, esp: esp, system: system, tree: tree,
+            devices: options.ways(to: survey.disk))
         var findings = BootFindings()
         for loader in BootLoaders.table.rows { try loader.survey(scene, into: &findings) }
         return findings

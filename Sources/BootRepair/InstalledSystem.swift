@@ -15,6 +15,10 @@ package struct InstalledSystem: Codable, Equatable, Sendable {
         package var needs: [ModuleNeed]
         /// What its initramfs holds; `nil` if there is none.
         package var contents: InitramfsSurvey?
+        /// The name of an additional initramfs with the drivers of all machines (mkinitcpio's preset `fallback`).
+        package var fallback: String?
+        /// Whether that one holds what the first one lacks.
+        package var fallbackIsWhole = false
 
         /// Describes a kernel.
         package init(

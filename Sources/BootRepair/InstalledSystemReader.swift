@@ -12,7 +12,7 @@ struct InstalledSystemReader {
     private let options: BootRepairOptions
     private let devices: [[DeviceDriver]]
     /// Kernels whose initramfs is read: each takes a second or more.
-    private static let mostInspected = 16
+    static let mostInspected = 16
 
     /// - Parameter devices: what the disk hangs on in the machine that it is judged for; empty if that is unknown.
     init(
@@ -74,9 +74,11 @@ struct InstalledSystemReader {
         system.initramfsGenerators = InitramfsInspector.generators(in: anchor)
         for (index, kernel) in names.filter({ $0.hasPrefix("vmlinuz-") }).enumerated() {
             let version = kernel.dropFirst("vmlinuz-".count)
-            let initramfs = ["initrd.img-\(version)", "initramfs-\(version).img", "initrd-\(version)"]
-                .first(where: names.contains)
+            let initramfs = [
+                "initrd.img-\(version)", "initramfs-\(version).img", "initrd-\(version)", "initramfs-\(version)",
+            ].first(where: names.contains)
             var found = InstalledSystem.Kernel(name: kernel, initramfs: initramfs)
+            found.fallback = ["initramfs-\(version)-fallback.img"].first(where: names.contains)
             if index < Self.mostInspected { inspector.inspect(&found, of: system, in: anchor) }
             system.kernels.append(found)
         }

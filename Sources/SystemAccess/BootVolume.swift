@@ -20,8 +20,8 @@ package struct BootVolume: Codable, Equatable, Sendable {
 
     /// A container on a partition, which must be opened for a volume inside.
     package enum Container: Codable, Equatable, Sendable {
-        /// LUKS.
-        case luks(uuid: String?)
+        /// LUKS. `cipher` as dm-crypt takes it: `aes-xts-plain64`; `nil` if it is unknown.
+        case luks(uuid: String?, cipher: String? = nil)
         /// A member of RAID 1, which holds the whole array. `contents` is the array in the member, in bytes; `members`
         /// are the numbers of all partitions of this disk that are its members.
         case mirror(uuid: String?, contents: ByteRange, members: [Int])
@@ -130,7 +130,7 @@ package struct BootVolume: Codable, Equatable, Sendable {
                         add(inner, of: partition, containers, named: inner.name)
                     }
                     continue
-                case .luks: around.append(.luks(uuid: contents.uuid))
+                case .luks: around.append(.luks(uuid: contents.uuid, cipher: contents.features.dropFirst().first))
                 case .raid:
                     // All members hold the same volumes.
                     guard containers.isEmpty, let place = inner.places?.first, inner.places?.count == 1,

@@ -63,7 +63,19 @@ package final class VolumeNode {
         case .mirror(let mirror): mirror.stop()
         case nil: break
         }
-        if let added { try? added.disk.deletePartitionNode(added.number) }
+        if let added { Self.remove(added.number, of: added.disk) }
+    }
+
+    /// Removes an added node. Retries while it is in use: the end of a mount namespace, or a child just forked by
+    /// another thread, holds it a moment longer. A node that stays outlives a detached loop device.
+    private static func remove(_ number: Int, of disk: BlockDevice) {
+        let deadline = SystemFacts.monotonicSeconds() + 10
+        while true {
+            do throws(SystemCallError) { return try disk.deletePartitionNode(number) } catch {
+                guard error.errno == .resourceBusy, SystemFacts.monotonicSeconds() < deadline else { return }
+                SystemFacts.sleep(seconds: 0.02)
+            }
+        }
     }
 
     /// The device-mapper and md nodes that it is made of, with the name of a mapping: programs that look at what is
@@ -146,6 +158,12 @@ package final class VolumeNode {
             // After a restore, the kernel may not have read the table yet.
             if disk.rereadPartitionTable(), let node = existing(number, range, of: name) {
                 return VolumeNode(partition: node, added: nil)
+            }
+            // What the kernel still lists there is of an older table, or of an older use of a loop device.
+            for stale in DiskDirectory().partitionNodes(of: name)
+            where stale.number == number || stale.range.overlaps(range) {
+                // One that is in use stays.
+                try? disk.deletePartitionNode(stale.number)
             }
             if (try? disk.addPartitionNode(number, range)) != nil {
                 if let node = existing(number, range, of: name) {

@@ -46,7 +46,7 @@ import Testing
         #expect(modules.modules(for: "scsi:t-0x00") == ["sd_mod"])
         #expect(modules.closure(of: "ahci").last == "ahci")
         #expect(Set(modules.closure(of: "ahci")) == ["ahci", "libahci", "libata"])
-        #expect(Set(modules.closure(of: "ext4", soft: true)) == ["ext4", "jbd2", "crc32c_generic"])
+        #expect(Set(modules.closure(of: "ext4")) == ["ext4", "jbd2"])
         #expect(modules.isBuiltIn("sd-mod") && modules.has("ata-generic") && !modules.has("nvme"))
         #expect(modules.closure(of: "sd_mod").isEmpty, "nothing is loaded for a built-in driver")
     }
@@ -87,6 +87,68 @@ import Testing
         #expect(modules.unmet(needs, by: ["ahci", "virtio_pci", "virtio"]).map(\.reason) == ["a", "d"])
         #expect(modules.unmet(needs, by: ["ahci", "libahci", "libata", "uas"]).map(\.reason) == ["d"])
         #expect(modules.missing(needs, from: ["libata", "uas"]) == ["libahci", "ahci"])
+    }
+
+    /// As in Debian 12: names of aliases, of other modules, and of what no root needs.
+    @Test func softDependenciesAndCiphers() throws {
+        let texts = [
+            "modules.dep": """
+            a/ext4.ko: a/jbd2.ko
+            a/jbd2.ko:
+            a/btrfs.ko: a/libcrc32c.ko
+            a/libcrc32c.ko:
+            a/crc32c_generic.ko:
+            a/crc32c-intel.ko:
+            a/blake2b_generic.ko:
+            a/xts.ko:
+            a/ecb.ko:
+            a/essiv.ko:
+            a/aesni-intel.ko: a/cryptd.ko
+            a/cryptd.ko:
+            a/uhci-hcd.ko:
+            a/ehci-pci.ko:
+
+            """,
+            "modules.alias": """
+            alias crypto-crc32c crc32c_intel
+            alias crc32c crc32c_intel
+            alias crypto-crc32c crc32c_generic
+            alias crc32c crc32c_generic
+            alias blake2b-256 blake2b_generic
+            alias crypto-xts xts
+            alias crypto-ecb ecb
+            alias ecb ecb
+            alias crypto-essiv essiv
+            alias crypto-aes aesni_intel
+
+            """,
+            "modules.builtin": "a/aes_generic.ko\na/sha256_generic.ko\n",
+            "modules.builtin.modinfo": "aes_generic.alias=crypto-aes\0sha256_generic.alias=crypto-sha256\0",
+            "modules.softdep": """
+            softdep ext4 pre: crypto-crc32c
+            softdep jbd2 pre: crypto-crc32c post: uhci_hcd
+            softdep btrfs pre: blake2b-256
+            softdep libcrc32c pre: crc32c
+            softdep xts pre: ecb
+            softdep cifs md5
+            softdep uhci_hcd pre: unknown
+
+            """,
+        ]
+        let modules = try KernelModules(version: "6.1", files: texts.mapValues { Array($0.utf8) })
+        #expect(modules.softNeeds(of: "ext4", for: "x").map(\.modules) == [["crc32c_generic", "crc32c_intel"]])
+        #expect(modules.softNeeds(of: "btrfs", for: "x").map(\.modules) == [["crc32c_generic", "crc32c_intel"]])
+        #expect(modules.softNeeds(of: "uhci_hcd", for: "x").isEmpty && modules.softNeeds(of: "cifs", for: "x").isEmpty)
+        let aes = ["aes_generic", "aesni_intel"]
+        #expect(modules.needs(ofCipher: "aes-xts-plain64").map(\.modules) == [aes, ["xts"], ["ecb"]])
+        #expect(modules.unmet(modules.needs(ofCipher: "aes-xts-plain64"), by: ["xts"]).map(\.modules) == [["ecb"]])
+        #expect(
+            modules.needs(ofCipher: "capi:xts(aes)-essiv:sha256").map(\.modules)
+                == [["xts"], ["ecb"], aes, ["essiv"], ["sha256_generic"]])
+        #expect(modules.needs(ofCipher: "serpent-unknown-plain64").isEmpty && modules.needs(ofCipher: "").isEmpty)
+        #expect(modules.needs(ofCipher: String(repeating: "aes-", count: 1000)).count <= 8)
+        #expect(modules.need(named: "dm_crypt", for: "y") == ModuleNeed([], for: "y"))
+        #expect(modules.need(named: "aes-generic", for: "y").modules == ["aes_generic"])
     }
 
     /// fnmatch(3), on what a captured system may hold.

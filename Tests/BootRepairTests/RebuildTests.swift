@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootFiles
 import LinuxSystem
 import Testing
 
@@ -56,6 +57,94 @@ struct RebuildTests {
         let list = try bench.file("/etc/initramfs-tools/modules") ?? []
         #expect(String(decoding: list, as: UTF8.self) == "# list\nloop")
         #expect(try bench.file("/etc/initramfs-tools/conf.d/zz-reforge") == nil)
+    }
+
+    /// The configuration cannot be written, or not restored: the old one goes back all the same.
+    @Test func theOldOneGoesBackWithoutTheConfiguration() throws {
+        let bench = try RebuildDisk(
+            script: "/bin/busybox cp /spare/lacking \(Self.image); /bin/busybox rm -r /etc/initramfs-tools")
+        let old = try bench.file(Self.image)
+        let outcome = try bench.repair()
+        #expect(outcome.pending?.contains("is in its place again") == true, "\(outcome)")
+        #expect(outcome.pending?.contains("still names its modules") == true, "\(outcome)")
+        #expect(try bench.file(Self.image) == old && bench.file(Self.kept) == nil)
+        let unwritable = try RebuildDisk(script: "/bin/busybox cp /spare/whole \(Self.image)") { tree in
+            let list = tree.appending("etc/initramfs-tools/modules")
+            try Files.remove(list)
+            try Files.makeFolders(list.appending("a"))
+        }
+        let present = try unwritable.file(Self.image)
+        let refused = try unwritable.repair()
+        #expect(refused.pending?.contains("is in its place again") == true && refused.changed.isEmpty, "\(refused)")
+        #expect(try unwritable.file(Self.image) == present && unwritable.file(Self.kept) == nil)
+    }
+
+    /// A new one that no longer opens the encrypted root is none, whatever its modules are.
+    @Test func referencesThatHeldMustStay() throws {
+        let array = InitramfsReference(file: "etc/mdadm/mdadm.conf", target: .array("x"))
+        let luks = InitramfsReference(file: "cryptroot/crypttab", target: .luks("y"))
+        let copied = InitramfsReference(file: "etc/crypttab", target: .luks("z"))
+        let resume = InitramfsReference(file: "conf/conf.d/resume", target: .device("UUID=r"), purpose: .resume)
+        let old = [array, luks, copied, resume].filter(\.isForTheStart)
+        #expect(old == [array, luks])
+        #expect(InitramfsReference.lost(old, from: [luks]) == [array] && InitramfsReference.lost(old, from: old) == [])
+        var rebuild = try #require(
+            InitramfsRebuild(
+                .initramfsTools, version: RebuildDisk.version, path: Self.image, modules: ["ahci"], isHostOnly: true,
+                needs: []))
+        rebuild.references = old
+        let bench = try RebuildDisk(script: "/bin/busybox cp /spare/whole \(Self.image)")
+        let present = try bench.file(Self.image)
+        var plan = BootRepair.plan(try bench.survey(), options: RebuildDisk.options)
+        plan.steps = [.rebuildInitramfs(rebuild, isNew: false)]
+        plan.pendingReason = nil
+        let outcome = try BootRepair.execute(plan, disk: try BlockDevice(opening: bench.disk.path))
+        #expect(outcome.pending?.contains("no longer names x, y") == true, "\(outcome)")
+        #expect(try bench.file(Self.image) == present)
+    }
+
+    /// A power cut during a rebuild left half a file: it does not replace the one that is kept.
+    @Test(arguments: [false, true])
+    func whatAnInterruptedRebuildKeptStays(_ isMade: Bool) throws {
+        var old: [UInt8] = []
+        let bench = try RebuildDisk(script: isMade ? "/bin/busybox cp /spare/whole \(Self.image)" : "exit 1") { tree in
+            let image = tree.appending(String(Self.image.dropFirst()))
+            old = try Files.read(image)
+            try Files.write(old, to: tree.appending(String(Self.kept.dropFirst())))
+            try Files.write(Array(old.prefix(100)), to: image)
+        }
+        let outcome = try bench.repair()
+        #expect((outcome.pending == nil) == isMade, "\(outcome)")
+        #expect(try bench.file(isMade ? Self.kept : Self.image) == old)
+        if isMade { #expect(try bench.file(Self.image) == bench.file("/spare/whole")) }
+    }
+
+    /// systemd-boot starts a copy on the EFI system partition, which update-initramfs alone does not reach.
+    @Test(.enabled(if: BootSurveyor.kernelKnows("vfat"), "needs a kernel that mounts FAT"))
+    func theCopyOfTheLoaderIsRebuilt() throws {
+        let copied = "/bin/busybox cp \(Self.image) /boot/efi\(RebuildDisk.copy)"
+        let bench = try RebuildDisk(
+            script: "/bin/busybox cp /spare/whole \(Self.image)",
+            kernelInstall: "[ \"$1 $2\" = \"add \(RebuildDisk.version)\" ] || exit 7\n\(copied)")
+        let old = try bench.fileOnESP(RebuildDisk.copy)
+        let survey = try bench.survey()
+        let lacking = BootRepair.plan(survey, options: RebuildDisk.options).findings.filter {
+            $0.code == "driver-missing"
+        }
+        #expect(lacking.map { $0.evidence?.partition } == [nil, 2], "\(lacking)")
+        let outcome = try bench.repair(steps: 2)
+        #expect(outcome.pending == nil, "\(outcome)")
+        #expect(try bench.fileOnESP(RebuildDisk.copy) == bench.file("/spare/whole"))
+        #expect(try old != nil && bench.fileOnESP(RebuildDisk.copy + InitramfsRebuild.suffix) == old)
+        let again = BootRepair.plan(try bench.survey(), options: RebuildDisk.options)
+        #expect(!again.findings.contains { $0.code == "driver-missing" }, "\(again)")
+        // A kernel-install that does nothing is no repair of the copy, though /boot is whole.
+        let idle = try RebuildDisk(script: "/bin/busybox cp /spare/whole \(Self.image)", kernelInstall: "exit 0")
+        let present = try idle.fileOnESP(RebuildDisk.copy)
+        let pending = try idle.repair(steps: 2)
+        #expect(pending.pending?.contains("The old one is in its place again") == true, "\(pending)")
+        #expect(try idle.fileOnESP(RebuildDisk.copy) == present)
+        #expect(try idle.fileOnESP(RebuildDisk.copy + InitramfsRebuild.suffix) == nil)
     }
 
     /// Nothing is missing, and nothing is rebuilt.

@@ -38,14 +38,21 @@ extension BootRepairPlanner {
         let evidence = Finding.Evidence.file("/boot/\(kernel.name)")
         guard !kernel.needs.isEmpty, target.obstacleToPrograms == nil, let version = kernel.version,
             let generator = system.initramfsGenerators.first, let path = Self.path(of: version, generator),
-            let rebuild = InitramfsRebuild(
+            var rebuild = InitramfsRebuild(
                 generator, version: version, path: path, modules: [], isHostOnly: true, needs: kernel.neededModules)
         else {
             draft.find(.initramfsMissing, sentence, at: evidence, unfixed: "make it in the started system")
             return
         }
+        rebuild.needsESP = copiesToESP
         draft.find(
             .initramfsMissing, sentence, at: evidence, fixedBy: [.rebuildInitramfs(rebuild, isNew: true)])
+    }
+
+    /// Whether the distribution's hooks copy a new initramfs to the EFI system partition: without a mount, they would
+    /// write into the folder below it, or leave the copy that is started as it is.
+    private var copiesToESP: Bool {
+        target.startsWithoutGrub && survey.esp?.problem == nil && target.obstacleToESP == nil
     }
 
     /// The usual path of a new initramfs; `nil` if there is none.
@@ -77,7 +84,8 @@ extension BootRepairPlanner {
             let reasons = contents.unmet.map(\.reason).joined(separator: ", ")
             rebuild(
                 kernel, path, contents, system, .driverMissing,
-                "\(path) lacks modules of this machine's way to its disk (\(names)), needed for \(reasons)", severity)
+                "\(path) lacks modules of this machine's way to its disk (\(names)), needed for \(reasons)",
+                kernel.fallbackIsWhole ? .mayStop : severity)
         } else if kernel.needs.isEmpty, contents.isHostOnly == true {
             draft.find(
                 .initramfsForOneMachine, "\(path) holds only the drivers of the machine that it was made on",
@@ -103,23 +111,31 @@ extension BootRepairPlanner {
         let obstacle =
             target.obstacleToPrograms
             ?? (generator == nil ? BootObstacle("the system has no program that makes one") : nil)
+        if obstacle != nil, kernel.fallbackIsWhole, let fallback = kernel.fallback {
+            draft.find(
+                code, sentence, severity: .mayStop, at: evidence,
+                unfixed: "choose the entry with \(fallback) in the boot menu: it holds them")
+            return
+        }
         if let obstacle {
             draft.fail(code, sentence, at: evidence, obstacle, matters: severity == nil)
             return
         }
         guard
-            let rebuild = InitramfsRebuild(
+            var rebuild = InitramfsRebuild(
                 generator ?? .unknown, version: version, path: path,
                 // Those that they depend on come with them.
                 modules: contents.unmet.compactMap(\.modules.first),
                 isHostOnly: contents.isHostOnly ?? true, needs: kernel.neededModules,
                 commandLine: contents.commandLine)
         else { return }
+        rebuild.references = contents.references
+        rebuild.needsESP = copiesToESP
         draft.find(
             code, sentence, severity: severity, at: evidence, fixedBy: [.rebuildInitramfs(rebuild, isNew: false)])
     }
 
-    private mutating func lose(_ reference: InitramfsReference, _ path: String, _ system: InstalledSystem) {
+    mutating func lose(_ reference: InitramfsReference, _ path: String, _ system: InstalledSystem) {
         switch reference.purpose {
         case .resume: draft.loseResume(of: BootReference(reference.text[...]).text, system, at: .file(path))
         case .root:
@@ -136,9 +152,9 @@ extension InstalledSystem.Kernel {
     var neededModules: [ModuleNeed] { needs.filter { !$0.modules.isEmpty } }
 
     /// Whether it does not start the system on the machine.
-    fileprivate var isBroken: Bool {
+    var isBroken: Bool {
         if needs.contains(where: \.modules.isEmpty) { return true }
         if case .damaged = contents?.problem { return true }
-        return contents?.unmet.isEmpty == false
+        return contents?.unmet.isEmpty == false && !fallbackIsWhole
     }
 }

@@ -13,7 +13,7 @@ struct InitramfsInspector {
     /// Empty: the machine is unknown.
     let devices: [[DeviceDriver]]
 
-    /// Adds to a kernel its version, its needs and the contents of its initramfs.
+    /// Adds to a kernel of /boot its version, its needs and the contents of its initramfs.
     func inspect(
         _ kernel: inout InstalledSystem.Kernel, of system: InstalledSystem, in anchor: borrowing AnchoredFolder
     ) {
@@ -21,14 +21,38 @@ struct InitramfsInspector {
         let modules = kernel.version.flatMap { Self.modules(of: $0, in: anchor) }
         if let modules, !devices.isEmpty { kernel.needs = needs(of: system, modules) }
         guard let name = kernel.initramfs else { return }
-        do throws(BootFileError) {
-            kernel.contents = survey(try Self.read("/boot/\(name)", in: anchor), kernel, modules)
-        } catch {
-            if case .damaged = error {
-                kernel.contents = InitramfsSurvey(problem: .damaged("\(error)"))
-            } else {
-                kernel.contents = InitramfsSurvey(problem: .unread("\(error)"))
-            }
+        let result = Result { () throws(BootFileError) in try Self.read("/boot/\(name)", in: anchor) }
+        kernel.contents = contents(result, kernel, modules)
+        // mkinitcpio's preset without `autodetect`, whose entry is in the loader's menu, too.
+        guard kernel.contents?.unmet.isEmpty == false, let fallback = kernel.fallback, let modules,
+            let version = kernel.version, let image = try? Self.read("/boot/\(fallback)", in: anchor)
+        else { return }
+        kernel.fallbackIsWhole = modules.unmet(kernel.needs, by: image.modules(for: version))
+            .allSatisfy(\.modules.isEmpty)
+    }
+
+    /// A kernel that a loader starts from a partition of its own.
+    /// - Parameters:
+    ///   - version: the name of the folder of its modules, if it is known.
+    ///   - read: reads its initramfs.
+    func kernel(
+        _ name: String, initramfs: String, version: String?, of system: InstalledSystem,
+        in anchor: borrowing AnchoredFolder, _ read: () throws(BootFileError) -> Initramfs
+    ) -> InstalledSystem.Kernel {
+        var kernel = InstalledSystem.Kernel(name: name, initramfs: initramfs, version: version)
+        let modules = version.flatMap { Self.modules(of: $0, in: anchor) }
+        if let modules, !devices.isEmpty { kernel.needs = needs(of: system, modules) }
+        kernel.contents = contents(Result(catching: read), kernel, modules)
+        return kernel
+    }
+
+    private func contents(
+        _ result: Result<Initramfs, BootFileError>, _ kernel: InstalledSystem.Kernel, _ modules: KernelModules?
+    ) -> InitramfsSurvey {
+        switch result {
+        case .success(let initramfs): survey(initramfs, kernel, modules)
+        case .failure(.damaged(let what)): InitramfsSurvey(problem: .damaged("\(BootFileError.damaged(what: what))"))
+        case .failure(let error): InitramfsSurvey(problem: .unread("\(error)"))
         }
     }
 
@@ -42,6 +66,7 @@ struct InitramfsInspector {
             commandLine: initramfs.commandLine.filter { word in
                 Initramfs.target(ofArgument: word).map(isFound) ?? true
             })
+        survey.references = initramfs.references.filter { $0.isForTheStart && isFound($0.target) }
         if let modules, let version = kernel.version {
             let present = initramfs.modules(for: version)
             survey.unmet = modules.unmet(kernel.needs, by: present).filter { !$0.modules.isEmpty }
@@ -51,7 +76,7 @@ struct InitramfsInspector {
     }
 
     /// What a start from this disk needs.
-    private func needs(of system: InstalledSystem, _ modules: KernelModules) -> [ModuleNeed] {
+    func needs(of system: InstalledSystem, _ modules: KernelModules) -> [ModuleNeed] {
         var needs: [ModuleNeed] = []
         func add(_ need: ModuleNeed?) {
             if let need, !needs.contains(need) { needs.append(need) }
@@ -60,8 +85,20 @@ struct InitramfsInspector {
         let usr = system.fstab.first { $0.mountPoint == "/usr" }?.partition
         for number in [system.rootPartition, usr].compactMap({ $0 }) {
             guard let volume = volumes.first(where: { $0.number == number }) else { continue }
-            add(modules.need(ofFilesystem: volume.traits.mount?.type ?? volume.kindName))
-            if volume.logicalVolume != nil { add(ModuleNeed(["dm_mod"], for: "logical volumes")) }
+            let filesystem = modules.need(ofFilesystem: volume.traits.mount?.type ?? volume.kindName)
+            add(filesystem)
+            for name in filesystem.modules.prefix(1) {
+                modules.softNeeds(of: name, for: filesystem.reason).forEach(add)
+            }
+            for container in volume.inside?.containers ?? [] {
+                switch container {
+                case .luks(_, let cipher):
+                    add(modules.need(named: "dm_crypt", for: "the encrypted volume"))
+                    modules.needs(ofCipher: cipher ?? "").forEach(add)
+                case .mirror: add(modules.need(named: "raid1", for: "the array"))
+                }
+            }
+            if volume.logicalVolume != nil { add(modules.need(named: "dm_mod", for: "logical volumes")) }
         }
         return needs
     }
@@ -83,12 +120,24 @@ struct InitramfsInspector {
     }
 
     /// Reads an initramfs of the system.
-    static func read(_ path: String, in anchor: borrowing AnchoredFolder) throws(BootFileError) -> Initramfs {
-        let stream: FileStream
-        do throws(SystemCallError) { stream = FileStream(try anchor.openFile(path), path) } catch {
-            throw .unreadable(why: "\(error)")
-        }
-        return try InitramfsReader.read(stream, unpack: ProgramStream.unpack)
+    /// - Parameter isUnified: whether it is in a unified kernel image.
+    static func read(
+        _ path: String, in anchor: borrowing AnchoredFolder, isUnified: Bool = false
+    ) throws(BootFileError) -> Initramfs {
+        let file: OwnedDescriptor
+        do throws(SystemCallError) { file = try anchor.openFile(path) } catch { throw .unreadable(why: "\(error)") }
+        let stream = FileStream(file, path)
+        guard isUnified else { return try read(stream) }
+        let head = try stream.bytes(count: PEImage.headByteCount)
+        let image = try PEImage(head: head, byteCount: Int(clamping: anchor.byteCount(of: path) ?? 0))
+        guard let section = image.section(".initrd") else { throw .damaged(what: "it holds no initramfs") }
+        try stream.move(to: section.range)
+        return try read(stream)
+    }
+
+    /// Reads an initramfs from any stream.
+    static func read(_ stream: any ByteStream) throws(BootFileError) -> Initramfs {
+        try InitramfsReader.read(stream, unpack: ProgramStream.unpack)
     }
 
     /// The modules of a kernel of the system; `nil` if they cannot be read.

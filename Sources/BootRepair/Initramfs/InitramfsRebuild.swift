@@ -9,8 +9,13 @@ package struct InitramfsRebuild: Codable, Equatable, Sendable {
 
     /// The version of the kernel: the name of its folder below /lib/modules.
     package var version: String
-    /// The initramfs, inside the system.
+    /// The initramfs, or the unified kernel image with it, inside `place`.
     package var path: String
+    package var place: TreePlace
+    /// Whether it is a unified kernel image.
+    package var isUnified: Bool
+    /// Whether the EFI system partition must be mounted: the distribution's hooks copy the new one there.
+    package var needsESP: Bool
     package var generator: InitramfsGenerator
     /// The generator's program and its arguments.
     package var command: [String]
@@ -20,6 +25,11 @@ package struct InitramfsRebuild: Codable, Equatable, Sendable {
     package var isHostOnly: Bool
     /// What the new one must hold.
     package var needs: [ModuleNeed]
+    /// The references of the old one that the new one must have, too: without cryptroot's entry, an encrypted root is
+    /// not opened.
+    package var references: [InitramfsReference] = []
+    /// Words of dracut's own kernel command line that kernel-install's dracut must keep.
+    package var commandLine: [String] = []
 
     /// Plans a rebuild.
     /// - Parameters:
@@ -45,6 +55,9 @@ package struct InitramfsRebuild: Codable, Equatable, Sendable {
             command = ["mkinitcpio", "-S", "autodetect", "-k", version, "-g", path]
         case .unknown: return nil
         }
+        place = .system
+        isUnified = false
+        needsESP = false
         self.version = version
         self.path = path
         self.generator = generator
@@ -53,20 +66,41 @@ package struct InitramfsRebuild: Codable, Equatable, Sendable {
         self.needs = needs
     }
 
+    /// Plans a rebuild of what a loader starts from a partition of its own, by the system's kernel-install(8).
+    /// - Parameter kernelFile: the kernel in the system.
+    package init(
+        kernelInstall version: String, kernelFile: String, path: String, in place: TreePlace, isUnified: Bool,
+        generator: InitramfsGenerator, modules: [String], needs: [ModuleNeed]
+    ) {
+        command = ["kernel-install", "add", version, kernelFile]
+        self.version = version
+        self.path = path
+        self.place = place
+        self.isUnified = isUnified
+        self.generator = generator
+        // Those of initramfs-tools are named when the file is made that kernel-install copies.
+        self.modules = generator == .initramfsTools ? [] : modules
+        self.needs = needs
+        isHostOnly = true
+        needsESP = true
+    }
+
     /// The name of the file.
     var name: String { path.split(separator: "/").last.map(String.init) ?? path }
     /// The name under which the old one is kept, beside it.
     package var keptName: String { name + Self.suffix }
+    var keptPath: String { path + Self.suffix }
 }
 
 extension BootRepairStep {
     /// - Parameter isNew: whether there is no initramfs yet.
     package static func rebuildInitramfs(_ rebuild: InitramfsRebuild, isNew: Bool) -> BootRepairStep {
         let command = rebuild.command.joined(separator: " ")
+        let file = rebuild.path + (rebuild.place == .system ? "" : " on \(rebuild.place.name)")
         return BootRepairStep(
             isNew
-                ? "make \(rebuild.path) with the installed system's `\(command)`"
-                : "rebuild \(rebuild.path) with the installed system's `\(command)`; the old one is kept as "
+                ? "make \(file) with the installed system's `\(command)`"
+                : "rebuild \(file) with the installed system's `\(command)`; the old one is kept as "
                     + rebuild.keptName,
             .rebuildInitramfs(rebuild))
     }

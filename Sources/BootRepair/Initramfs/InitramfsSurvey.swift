@@ -27,6 +27,8 @@ package struct InitramfsSurvey: Codable, Equatable, Sendable {
     package var missing: [String]
     /// References to what is not on the disk.
     package var lostReferences: [InitramfsReference]
+    /// References that hold, and that a new initramfs must have.
+    package var references: [InitramfsReference] = []
     /// The words of dracut's own kernel command line that still hold.
     package var commandLine: [String]
     /// Why the above is incomplete.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import LinuxSystem
 import SystemAccess
 import SystemPackage
@@ -17,6 +18,8 @@ package struct BootScene {
     package let system: InstalledSystem?
     /// The mounted system, with its /boot.
     let tree: SystemTree?
+    /// What the disk hangs on in the machine that it is judged for; empty if that is unknown.
+    var devices: [[DeviceDriver]] = []
 
     /// The installed system, as a folder whose links cannot lead outside. Fails without `system`.
     package func anchored() throws(BootRepairError) -> AnchoredFolder {

@@ -70,7 +70,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(let run, let otherwise): run.needsESP || otherwise?.needsESP == true
         case .editFile, .copyFile, .removeFile, .writeFiles, .addLines: uses(.esp)
-        case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
+        case .rebuildInitramfs(let rebuild): rebuild.needsESP
+        case .writeSectors, .changeNVRAM, .patchBytes: false
         }
     }
 
@@ -79,7 +80,8 @@ package enum BootVerb: Codable, Equatable, Sendable {
         switch self {
         case .runTool(_, let otherwise): otherwise?.needsExtendedBoot == true
         case .editFile, .copyFile, .removeFile, .writeFiles, .addLines: uses(.extendedBoot)
-        case .writeSectors, .changeNVRAM, .rebuildInitramfs, .patchBytes: false
+        case .rebuildInitramfs(let rebuild): rebuild.place == .extendedBoot
+        case .writeSectors, .changeNVRAM, .patchBytes: false
         }
     }
 

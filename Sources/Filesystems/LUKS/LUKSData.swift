@@ -12,6 +12,8 @@ struct LUKSData: Equatable, Sendable {
     var byteCount: UInt64?
     /// The length of an encrypted sector in bytes.
     var sectorSize: Int
+    /// The cipher as dm-crypt takes it, `aes-xts-plain64`; `nil` for LUKS1, whose header names it.
+    var cipher: String?
 
     /// Why a volume in reencryption is not opened: some sectors have the old key, others the new one.
     static let reencryption = "it is being reencrypted"
@@ -59,6 +61,7 @@ extension LUKSData {
             var offset: String
             var size: String
             var sector_size: Int?
+            var encryption: String?
             var integrity: Integrity?
             var flags: [String]?
         }
@@ -108,6 +111,7 @@ extension LUKSData {
             byteCount = count
         }
         self.init(start: start, byteCount: byteCount, sectorSize: sectorSize)
+        cipher = segment.encryption.map { String($0.prefix(64)) }
         try check(volume.byteCount)
     }
 }

@@ -81,6 +81,7 @@ package enum LUKSHeader {
             let found = try data.get()
             locked = found
             info.sectorSize = found.sectorSize
+            if let cipher = found.cipher { info.features.append(cipher) }
             // A volume with its own length does not grow with its partition.
             if found.byteCount == nil { info.byteCount = volume.byteCount }
             reason += ": which of its sectors are in use is known only with its key"

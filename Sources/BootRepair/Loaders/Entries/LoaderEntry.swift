@@ -26,6 +26,8 @@ package struct LoaderEntry: Codable, Equatable, Sendable {
     package var missing: [String] = []
     /// Whether it is the surveyed system's; `nil` if that is unknown.
     package var isOwn: Bool?
+    /// Its kernel and what its initramfs holds; `nil` if they were not looked at.
+    package var contents: InstalledSystem.Kernel?
 
     /// Upper bound on the length of a file in bytes.
     static let largestFile = 1 << 16

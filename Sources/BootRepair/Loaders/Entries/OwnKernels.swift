@@ -51,11 +51,17 @@ struct OwnKernels {
     }
 
     /// The version of an entry that kernel-install could write again.
-    func version(of entry: LoaderEntry) -> String? {
-        versions.first { version in
-            kernelFiles[version] != nil
-                && (entry.version == version || entry.kernel?.contains(version) == true
-                    || entry.name.hasSuffix("-\(version)"))
+    func version(of entry: LoaderEntry) -> String? { Self.version(of: entry, among: Set(kernelFiles.keys)) }
+
+    /// The version of an entry's kernel, whether or not the system has its file.
+    func knownVersion(of entry: LoaderEntry) -> String? { Self.version(of: entry, among: versions) }
+
+    /// One version can be the start of another: an exact match wins, else the longest one.
+    private static func version(of entry: LoaderEntry, among versions: Set<String>) -> String? {
+        if let version = entry.version, versions.contains(version) { return version }
+        let found = versions.filter { version in
+            entry.kernel?.contains(version) == true || entry.name.hasSuffix("-\(version)")
         }
+        return found.max { ($0.utf8.count, $0) < ($1.utf8.count, $1) }
     }
 }

@@ -54,6 +54,14 @@ struct SystemdBoot: BootLoader {
         for index in finding.entries.indices {
             finding.entries[index].isOwn = Self.isOwn(finding.entries[index], kernels, system, scene.volumes)
         }
+        let inspector = InitramfsInspector(volumes: scene.volumes, devices: scene.devices)
+        for partition in BootPartition.all(of: scene.disk, scene.volumes) {
+            for index in finding.entries.indices.prefix(InstalledSystemReader.mostInspected)
+            where finding.entries[index].isOwn == true && finding.entries[index].file.place == partition.place {
+                finding.entries[index].contents = inspector.kernel(
+                    of: finding.entries[index], on: partition, kernels, system, anchor)
+            }
+        }
     }
 
     /// Whether an entry is the system's: by its id or version; else by its root, or by its partition, which only this

@@ -132,12 +132,16 @@ struct SystemdBootPlanner {
     private mutating func judgeRoot(of entry: LoaderEntry, _ system: InstalledSystem) {
         // A variable of GRUB may hold it.
         guard !entry.namesRoot, entry.program == nil, entry.file.place != .system,
-            let root = target.survey.volume(system.rootPartition), !root.isDiscoverableRoot
+            let root = target.survey.volume(system.rootPartition), !target.findsByType(root)
         else { return }
         let sentence =
             "the boot entry \(entry.name) names no root, and \(root.place) is not of the type by which systemd finds one"
         let evidence = Finding.Evidence(partition: entry.partition, file: entry.file.path)
-        guard let line = entry.optionsLine, entry.isEditable, let uuid = root.uuid else {
+        // A named root is not opened: systemd opens only one that it finds by its type.
+        let subvolume = system.rootSubvolume ?? ""
+        guard let line = entry.optionsLine, entry.isEditable, root.isPartition, let uuid = root.uuid,
+            !subvolume.contains(where: \.isWhitespace)
+        else {
             plan.find(.entryRootMissing, sentence, at: evidence, unfixed: "add `root=` to its options")
             return
         }
@@ -145,7 +149,8 @@ struct SystemdBootPlanner {
             plan.fail(.entryRootMissing, sentence, at: evidence, obstacle, matters: true)
             return
         }
-        let change = WordChange(line: line, word: 0, from: "options", to: "options root=UUID=\(uuid)")
+        let flags = subvolume.isEmpty ? "" : " rootflags=subvol=\(subvolume)"
+        let change = WordChange(line: line, word: 0, from: "options", to: "options root=UUID=\(uuid)\(flags)")
         plan.find(
             .entryRootMissing, sentence, at: evidence,
             fixedBy: [.fixReferences(in: entry.file, [change], by: loader.name)])
@@ -212,6 +217,17 @@ extension BootTarget {
         let hasGrub = esp.loader(forDistribution: system?.identifier) != nil
         if finding.loader != nil || finding.isFallback { return !hasGrub || finding.isFallback }
         return !hasGrub && finding.entries.contains { $0.file.place != .system }
+    }
+
+    /// Whether systemd finds a root by its partition's type, and opens it if it is encrypted
+    /// (systemd-gpt-auto-generator(8)).
+    func findsByType(_ root: BootVolume) -> Bool {
+        guard survey.volume(root.partitionNumber)?.isDiscoverableRoot == true, root.logicalVolume == nil else {
+            return false
+        }
+        let containers = root.inside?.containers ?? []
+        guard containers.count == 1, case .luks? = containers.first else { return containers.isEmpty }
+        return true
     }
 
     /// Whether the disk starts by UEFI without GRUB.

@@ -30,6 +30,8 @@ package struct UnifiedKernel: Codable, Equatable, Sendable {
     package var problem: String?
     /// Whether it is the surveyed system's; `nil` if that is unknown.
     package var isOwn: Bool?
+    /// Its kernel and what its initramfs holds; `nil` if they were not looked at.
+    package var contents: InstalledSystem.Kernel?
 
     /// The name of its file.
     package var name: String { path.split(separator: "\\").last.map(String.init) ?? path }

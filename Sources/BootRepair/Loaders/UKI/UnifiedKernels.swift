@@ -34,6 +34,17 @@ struct UnifiedKernels: BootLoader {
         if let fallback = finding.fallback {
             finding.fallback?.isOwn = Self.isOwn(fallback, kernels, system, scene.volumes)
         }
+        let inspector = InitramfsInspector(volumes: scene.volumes, devices: scene.devices)
+        for partition in BootPartition.all(of: scene.disk, scene.volumes) {
+            func inspected(_ image: UnifiedKernel) -> InstalledSystem.Kernel? {
+                guard image.isOwn == true, image.hasInitramfs, image.place == partition.place else { return nil }
+                return inspector.kernel(of: image, on: partition, kernels, system, anchor)
+            }
+            for index in finding.images.indices.prefix(InstalledSystemReader.mostInspected) {
+                if let contents = inspected(finding.images[index]) { finding.images[index].contents = contents }
+            }
+            if let contents = finding.fallback.flatMap(inspected) { finding.fallback?.contents = contents }
+        }
         return finding
     }
 

@@ -71,7 +71,7 @@ struct UnifiedKernelsPlanner {
                 continue
             }
             if image.commandLine?.isEmpty == false, !image.words.contains(where: { $0.use == .root }),
-                let root = target.survey.volume(system.rootPartition), !root.isDiscoverableRoot
+                let root = target.survey.volume(system.rootPartition), !target.findsByType(root)
             {
                 isRight = false
                 rebuild(
