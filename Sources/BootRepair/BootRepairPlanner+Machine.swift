@@ -45,11 +45,21 @@ extension BootRepairPlanner {
             loader.isNew
             ? loader.name.lowercased() == "shimx64.efi"
             : esp.loaders.first { $0.path.lowercased() == loader.path.lowercased() }?.isSigned
-        guard isSigned == false else { return }
+        let found = isSigned == false ? loader.path : unsignedSecondStage(of: loader, esp)
+        guard let unsigned = found else { return }
         draft.find(
-            .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(loader.path) has no signature",
-            at: Finding.Evidence(partition: esp.partition, file: loader.path),
+            .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(unsigned) has no signature",
+            at: Finding.Evidence(partition: esp.partition, file: unsigned),
             unfixed: "switch Secure Boot off in the firmware's setup, or install the distribution's signed shim")
+    }
+
+    /// The program that a present shim starts from beside itself (`grubx64.efi`; openSUSE: `grub.efi`), if it has no
+    /// signature: shim starts only what is signed.
+    private func unsignedSecondStage(of loader: PlannedLoader, _ esp: ESPSurvey) -> String? {
+        guard !loader.isNew, loader.name.lowercased().hasPrefix("shim") else { return nil }
+        let names = ["grubx64.efi", "grub.efi"].map { "\\efi\\\(loader.folder)\\\($0)".lowercased() }
+        let beside = esp.loaders.filter { names.contains($0.path.lowercased()) }
+        return beside.allSatisfy { $0.isSigned == false } ? beside.first?.path : nil
     }
 
     /// Volumes whose keys are bound to the machine that they were sealed on.

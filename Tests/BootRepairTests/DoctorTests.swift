@@ -25,6 +25,9 @@ struct DoctorTests {
             #expect(!steps.isEmpty && steps.allSatisfy(plan.steps.map(\.description).contains), "\(plan)")
         }
         #expect((plan.pendingReason != nil) == plan.findings.contains { $0.pending != nil })
+        // Boot repair must not call a disk done that will not start, except one that is not meant to.
+        let remains = plan.findings.contains { $0.severity == .stops && $0.isOpen && $0.stage != .table }
+        #expect(!remains || plan.pendingReason != nil, "\(plan)")
         let report = DoctorReport(damage.survey, options: damage.options, subject: "disk")
         #expect(report.stops == damage.stops)
         #expect(try DoctorReport(json: report.json()) == report)
@@ -80,6 +83,28 @@ struct DoctorTests {
         #expect(codes(BootSurvey(), .uefi, sectorSize: 4096).isEmpty)
         let locked = ForeseenDisk(boot: uefi, sectorSize: 512, bitLockerVolumes: ["partition 3"])
         #expect(locked.findings(for: nil).map(\.code) == ["bitlocker"])
+    }
+
+    /// A signed shim before an unsigned GRUB does not start with Secure Boot on.
+    @Test func whatShimStartsMustBeSigned() {
+        func findings(_ loaders: [(name: String, isSigned: Bool?)]) -> [Finding] {
+            var survey = Fixture.survey(.uefi)
+            let found = loaders.map {
+                EFILoader(path: "\\EFI\\debian\\\($0.name)", byteCount: 1, isSigned: $0.isSigned)
+            }
+            survey.esp?.loaders = found
+            survey.nvram?.entries = []
+            let options = BootRepairOptions(
+                firmware: .uefi, inRecoveryEnvironment: false,
+                machine: MachineRecord(firmware: .uefi, secureBoot: true))
+            return BootRepair.plan(survey, options: options).findings.filter { $0.code == "secure-boot-unsigned" }
+        }
+        let unsigned = findings([("shimx64.efi", true), ("grubx64.efi", false)])
+        #expect(unsigned.map(\.evidence?.file) == ["\\EFI\\debian\\grubx64.efi"], "\(unsigned)")
+        #expect(unsigned.first?.pending != nil)
+        #expect(findings([("shimx64.efi", true), ("grubx64.efi", true)]).isEmpty)
+        #expect(findings([("shimx64.efi", true), ("grubx64.efi", nil)]).isEmpty)
+        #expect(findings([("shimx64.efi", true)]).isEmpty)
     }
 
     @Test func foreignFallbackWithoutEntriesStops() {
