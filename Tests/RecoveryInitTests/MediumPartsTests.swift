@@ -16,6 +16,11 @@ import Testing
         ("reforge.restore=http://h/i?k=v reforge.target=any", "reforge.restore=http://h/i?*** reforge.target=any"),
         ("http://host/mail@home/x", "http://host/mail@home/x"),
         ("systemd.set_credential=a:b root=UUID=1", "systemd.set_credential=*** root=UUID=1"),
+        ("x.password=\"my secret words\" quiet", "x.password=*** quiet"),
+        ("\"x.passphrase=my secret words\" quiet", "\"x.passphrase=*** quiet"),
+        ("x.token=\"a b\tsecret", "x.token=***"), ("a=\"b x.psk=secret", "a=\"b x.psk=***"),
+        ("rootflags=username=a,password=secret rw", "rootflags=username=a,password=*** rw"),
+        ("a\tx.password=secret\tb", "a\tx.password=***\tb"), ("root=x tokens are none", "root=x tokens are none"),
         ("://", "://"), ("", ""), ("a://b?", "a://b?***"),
     ]) func leavesSecretsOut(_ text: String, _ expected: String) {
         #expect(SecretFilter.filtered(text) == expected)
@@ -34,6 +39,12 @@ import Testing
         #expect(!filtered.contains("secret"))
         #expect(filtered.contains("Waiting for the volume\n[tty0] ***\n"))
         #expect(filtered.hasSuffix("Number: [tty0] 2\n[tty0] 3"))
+    }
+
+    /// Programs end their lines in other ways, and rewrite them.
+    @Test(arguments: ["\r\n", "\r"]) func leavesThemOutBehindOtherLineEnds(_ end: String) {
+        let log = "(tty0) Password (it shows as you type): [tty0] secret\n5 %\(end)[tty0] secret\nx"
+        #expect(!SecretFilter.filtered(log).contains("secret"))
     }
 
     @Test func anyBytesAreFine() {
