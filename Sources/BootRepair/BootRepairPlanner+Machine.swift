@@ -92,11 +92,3 @@ extension Finding {
                     + "and stornvme enabled first"))
     }
 }
-
-extension DeviceDriver {
-    /// Whether it is an Intel RST controller in RAID mode: class 0104, and not a VMD, which Linux has a driver for.
-    var hidesNVMe: Bool {
-        modalias?.hasPrefix("pci:v00008086") == true && isPCI(baseClass: "01", subclass: "04") && module != "vmd"
-            && driver != "vmd"
-    }
-}

@@ -127,6 +127,25 @@ import Testing
         #expect(!Menu.text(images: [], disks: []).contains("BitLocker"))
     }
 
+    /// Hidden disks are in no list: the menu says why.
+    @Test func hiddenDisksAreNamed() throws {
+        let raid = DeviceDriver(
+            modalias: "pci:v00008086d00002822sv00001028sd00000738bc01sc04i00", driver: "ahci", module: "ahci")
+        var volumeManagement = raid
+        (volumeManagement.driver, volumeManagement.module) = ("vmd", "vmd")
+        let ahci = DeviceDriver(modalias: "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", driver: "ahci")
+        let line = "4,500,1000,-;ahci 0000:00:17.0: Found 1 remapped NVMe devices.\n"
+        let record = try #require(KernelLog.Record(Array(line.utf8)[...]))
+        func warning(_ controllers: [DeviceDriver], _ log: [KernelLog.Record] = []) -> String? {
+            HiddenDisks.warning(controllers: controllers, kernelLog: log)
+        }
+        #expect(warning([ahci, volumeManagement]) == nil && warning([]) == nil)
+        #expect(warning([ahci, raid])?.contains("can hide") == true)
+        let found = try #require(warning([ahci], [record]))
+        #expect(found.contains("are hidden") && found.contains("AHCI"))
+        #expect(Menu.text(images: [], disks: [], hiddenDisks: found).contains("There are no disks.\nwarning: \(found)"))
+    }
+
     @Test func ntfsIsForReadingOnly() {
         #expect(OpenedVolume.manner(of: "ntfs", writable: false)?.type == "ntfs3")
         #expect(OpenedVolume.manner(of: "ntfs", writable: true) == nil)
