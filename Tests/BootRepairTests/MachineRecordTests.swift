@@ -46,6 +46,21 @@ struct MachineRecordTests {
         #expect(error?.description.contains(reason) == true, "\(error.map { "\($0)" } ?? "")")
     }
 
+    /// A spare machine often has no disk yet, only the stick that recorded it.
+    @Test func aMachineWithoutDisksHasControllers() {
+        let ahci = DeviceDriver(modalias: "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", driver: "ahci")
+        let cards = DeviceDriver(modalias: "pci:v00008086d00005ACAsv00001028sd000007A2bc08sc05i01", driver: "sdhci-pci")
+        let usb = DeviceDriver(modalias: "pci:v00008086d00001E31sv00001028sd0000052Cbc0Csc03i30", driver: "xhci_hcd")
+        let stick = MachineRecord.Disk(name: "sda", transport: "usb", byteCount: 1 << 30, devices: [usb])
+        var machine = MachineRecord(firmware: .uefi, controllers: [ahci, cards], disks: [stick])
+        #expect(machine.devices(behind: nil) == [[ahci]])
+        machine.controllers = []
+        #expect(machine.devices(behind: nil) == [[usb]])
+        machine.disks = []
+        #expect(machine.devices(behind: nil).isEmpty)
+        #expect(Self.record.devices(behind: nil) == Self.record.disks.map(\.devices))
+    }
+
     @Test func longAndDeepTextsAreRefused() {
         #expect(throws: DoctorError.self) {
             try MachineRecord(json: [UInt8](repeating: 32, count: MachineRecord.longestJSON + 1))
