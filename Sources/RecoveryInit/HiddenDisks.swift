@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import DiskModel
 import LinuxSystem
 
 /// NVMe disks that an Intel controller in RAID mode (RST) keeps from every system without Intel's driver: they are in no

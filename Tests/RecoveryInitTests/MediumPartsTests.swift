@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Appliance
+import DiskModel
 import JobModel
 import LinuxSystem
 import SystemPackage
