@@ -39,18 +39,30 @@ extension BootRepairPlanner {
 
     /// UEFI 2.10 §32.3: firmware starts only signed files. What the signature is worth to it is not known here.
     private mutating func judgeSecureBoot(_ machine: MachineRecord) {
-        guard machine.secureBoot == true, survey.firmware == .uefi, let esp = survey.esp, let loader = draft.start
-        else { return }
-        let isSigned =
-            loader.isNew
-            ? loader.name.lowercased() == "shimx64.efi"
-            : esp.loaders.first { $0.path.lowercased() == loader.path.lowercased() }?.isSigned
-        let found = isSigned == false ? loader.path : unsignedSecondStage(of: loader, esp)
-        guard let unsigned = found else { return }
+        guard machine.secureBoot == true, survey.firmware == .uefi, let esp = survey.esp else { return }
+        let unsigned: String?
+        var severity: Finding.Severity?
+        if let loader = draft.start {
+            unsigned = isSigned(loader, esp) == false ? loader.path : unsignedSecondStage(of: loader, esp)
+        } else {
+            // Only the fallback loader is known to start the disk.
+            unsigned = esp.fallbackIsSigned == false ? ESPSurvey.fallbackPath : nil
+            severity = esp.loaders.isEmpty && target.system != nil ? .stops : .mayStop
+        }
+        guard let unsigned else { return }
         draft.find(
             .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(unsigned) has no signature",
-            at: Finding.Evidence(partition: esp.partition, file: unsigned),
+            severity: severity, at: Finding.Evidence(partition: esp.partition, file: unsigned),
             unfixed: "switch Secure Boot off in the firmware's setup, or install the distribution's signed shim")
+    }
+
+    /// `nil` if it is not known. Unified kernel images are surveyed by their own row.
+    private func isSigned(_ loader: PlannedLoader, _ esp: ESPSurvey) -> Bool? {
+        if loader.isNew { return loader.name.lowercased() == "shimx64.efi" }
+        let path = loader.path.lowercased()
+        let images = survey.findings[UnifiedKernels()]?.images ?? []
+        return esp.loaders.first { $0.path.lowercased() == path }?.isSigned
+            ?? images.first { $0.path.lowercased() == path }?.isSigned
     }
 
     /// The program that a present shim starts from beside itself (`grubx64.efi`; openSUSE: `grub.efi`), if it has no

@@ -153,6 +153,27 @@ struct DoctorTests {
         #expect(findings([("shimx64.efi", true)]).isEmpty)
     }
 
+    /// A disk that only its fallback loader starts.
+    @Test func theFallbackLoaderMustBeSigned() {
+        func severities(_ isSigned: Bool?, _ loaders: [EFILoader] = []) -> [Finding.Severity] {
+            var survey = Fixture.survey(.uefi)
+            survey.esp = ESPSurvey(partition: 2, loaders: loaders, fallback: .foreign(owner: "an unknown loader"))
+            survey.esp?.fallbackIsSigned = isSigned
+            survey.grubEFI = GrubEFIFinding()
+            survey.grub = nil
+            survey.access = .none
+            let options = BootRepairOptions(
+                firmware: .uefi, inRecoveryEnvironment: false,
+                machine: MachineRecord(firmware: .uefi, secureBoot: true))
+            return BootRepair.plan(survey, options: options).findings.filter { $0.code == "secure-boot-unsigned" }
+                .map(\.severity)
+        }
+        #expect(severities(false) == [.stops] && severities(true).isEmpty && severities(nil).isEmpty)
+        // Another loader may start it.
+        let others = ["a", "b"].map { EFILoader(path: "\\EFI\\\($0)\\grubx64.efi", byteCount: 1, isSigned: true) }
+        #expect(severities(false, others) == [.mayStop])
+    }
+
     @Test func foreignFallbackWithoutEntriesStops() {
         var survey = Fixture.survey(.uefi)
         survey.esp?.fallback = .foreign(owner: "Windows Boot Manager")
