@@ -29,7 +29,7 @@ package struct MachineRecord: Codable, Equatable, Sendable {
             transport = try container.decode(String.self, forKey: .transport)
             byteCount = try container.decode(UInt64.self, forKey: .byteCount)
             sectorSize = try container.decode(Int.self, forKey: .sectorSize)
-            devices = try container.decode([DeviceDriver].self, forKey: .devices)
+            devices = try container.decode([StrictDevice].self, forKey: .devices).map(\.device)
         }
 
         package init(
