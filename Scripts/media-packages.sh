@@ -11,23 +11,36 @@ apt_for() {
     if [[ $lists == own ]]; then "$tool" "$@"; else "$tool" "${private_apt[@]}" "$@"; fi
 }
 
+# One line for each release of Debian in the machine's lists, and one for the backports of the main one.
+private_sources() {
+    # shellcheck disable=SC2016  # apt's own variables
+    apt-get indextargets --format '$(TARGET_OF) $(ORIGIN) $(COMPONENT) $(SITE) $(RELEASE)' 'Created-By: Packages' |
+        awk -v options="$1" -v components="$2" '
+            $1 == "deb" && $2 == "Debian" && $3 == "main" && $5 !~ /-backports/ {
+                if ($5 !~ /-/) print "deb " options $4, $5 "-backports", components
+                if (components != "main") print "deb " options $4, $5, "non-free-firmware"
+            }' | sort -u
+}
+
 prepare_private_lists() {
     local folder=$REFORGE_SCRATCH/apt-$nonfree key=/usr/share/keyrings/debian-archive-keyring.gpg options='' components=main
     mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
     [[ ! -f $key ]] || options="[signed-by=$key] "
     [[ $nonfree == no ]] || components='main non-free-firmware'
-    # One line for each release of Debian in the machine's list, and one for the backports of the main one.
-    # shellcheck disable=SC2016  # apt's own variables
-    apt-get indextargets --format '$(TARGET_OF) $(ORIGIN) $(COMPONENT) $(SITE) $(RELEASE)' 'Created-By: Packages' |
-        awk -v options="$options" -v components="$components" '
-            $1 == "deb" && $2 == "Debian" && $3 == "main" && $5 !~ /-backports/ {
-                if ($5 !~ /-/) print "deb " options $4, $5 "-backports", components
-                if (components != "main") print "deb " options $4, $5, "non-free-firmware"
-            }' | sort -u >"$folder/sources.new"
-    cmp -s "$folder/sources.new" "$folder/sources.list" || {
+    private_sources "$options" "$components" >"$folder/sources.$$"
+    if [[ ! -s $folder/sources.$$ ]]; then
+        # A machine whose lists were never fetched, or are gone.
+        update_lists own || true
+        private_sources "$options" "$components" >"$folder/sources.$$"
+    fi
+    [[ -s $folder/sources.$$ ]] || say "apt has no list of Debian's archive: run apt-get update"
+    # Kept where it is the same: the lists belong to it.
+    if cmp -s "$folder/sources.$$" "$folder/sources.list"; then
+        rm "$folder/sources.$$"
+    else
         find "$folder/lists" -maxdepth 1 -type f -delete
-        mv "$folder/sources.new" "$folder/sources.list"
-    }
+        mv "$folder/sources.$$" "$folder/sources.list"
+    fi
     # The newest firmware knows the newest cards; backports are not preferred by themselves.
     printf 'Package: *\nPin: release n=*-backports\nPin-Priority: 990\n' >"$folder/preferences"
     private_lists=$folder/lists

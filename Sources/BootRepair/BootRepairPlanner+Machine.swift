@@ -39,17 +39,39 @@ extension BootRepairPlanner {
 
     /// UEFI 2.10 §32.3: firmware starts only signed files. What the signature is worth to it is not known here.
     private mutating func judgeSecureBoot(_ machine: MachineRecord) {
-        guard machine.secureBoot == true, survey.firmware == .uefi, let esp = survey.esp, let loader = draft.start
-        else { return }
-        let isSigned =
-            loader.isNew
-            ? loader.name.lowercased() == "shimx64.efi"
-            : esp.loaders.first { $0.path.lowercased() == loader.path.lowercased() }?.isSigned
-        guard isSigned == false else { return }
+        guard machine.secureBoot == true, survey.firmware == .uefi, let esp = survey.esp else { return }
+        let unsigned: String?
+        var severity: Finding.Severity?
+        if let loader = draft.start {
+            unsigned = isSigned(loader, esp) == false ? loader.path : unsignedSecondStage(of: loader, esp)
+        } else {
+            // Only the fallback loader is known to start the disk.
+            unsigned = esp.fallbackIsSigned == false ? ESPSurvey.fallbackPath : nil
+            severity = esp.loaders.isEmpty && target.system != nil ? .stops : .mayStop
+        }
+        guard let unsigned else { return }
         draft.find(
-            .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(loader.path) has no signature",
-            at: Finding.Evidence(partition: esp.partition, file: loader.path),
+            .secureBootUnsigned, "\(machine.name) enforces Secure Boot, and \(unsigned) has no signature",
+            severity: severity, at: Finding.Evidence(partition: esp.partition, file: unsigned),
             unfixed: "switch Secure Boot off in the firmware's setup, or install the distribution's signed shim")
+    }
+
+    /// `nil` if it is not known. Unified kernel images are surveyed by their own row.
+    private func isSigned(_ loader: PlannedLoader, _ esp: ESPSurvey) -> Bool? {
+        if loader.isNew { return loader.name.lowercased() == "shimx64.efi" }
+        let path = loader.path.lowercased()
+        let images = survey.findings[UnifiedKernels()]?.images ?? []
+        return esp.loaders.first { $0.path.lowercased() == path }?.isSigned
+            ?? images.first { $0.path.lowercased() == path }?.isSigned
+    }
+
+    /// The program that a present shim starts from beside itself (`grubx64.efi`; openSUSE: `grub.efi`), if it has no
+    /// signature: shim starts only what is signed.
+    private func unsignedSecondStage(of loader: PlannedLoader, _ esp: ESPSurvey) -> String? {
+        guard !loader.isNew, loader.name.lowercased().hasPrefix("shim") else { return nil }
+        let names = ["grubx64.efi", "grub.efi"].map { "\\efi\\\(loader.folder)\\\($0)".lowercased() }
+        let beside = esp.loaders.filter { names.contains($0.path.lowercased()) }
+        return beside.allSatisfy { $0.isSigned == false } ? beside.first?.path : nil
     }
 
     /// Volumes whose keys are bound to the machine that they were sealed on.
@@ -80,13 +102,5 @@ extension Finding {
             fix: .none(
                 "set the controller to AHCI in the firmware's setup, before a restore; a Windows on it needs storahci "
                     + "and stornvme enabled first"))
-    }
-}
-
-extension DeviceDriver {
-    /// Whether it is an Intel RST controller in RAID mode: class 0104, and not a VMD, which Linux has a driver for.
-    var hidesNVMe: Bool {
-        modalias?.hasPrefix("pci:v00008086") == true && isPCI(baseClass: "01", subclass: "04") && module != "vmd"
-            && driver != "vmd"
     }
 }

@@ -43,21 +43,32 @@ package enum ESPReader {
                 }
             }
             contents.survey.fallback = try fallback(fat, top, contents.files)
+            contents.survey.fallbackIsSigned = try fallbackFile(fat, top).flatMap { try? head(of: $0) }?.isSigned
         } catch {
             contents.survey.problem = "\(error)"
         }
         return contents
     }
 
+    private static func fallbackFile(_ fat: FATVolume, _ top: String) throws -> FATFile? {
+        guard let folder = try find("BOOT", in: "/\(top)", fat, folders: true),
+            let name = try find("BOOTX64.EFI", in: "/\(top)/\(folder)", fat)
+        else { return nil }
+        return try FATFile("/\(top)/\(folder)/\(name)", in: fat)
+    }
+
+    private static func head(of file: FATFile) throws -> PEImage {
+        try PEImage(
+            head: try file.read(at: 0, count: PEImage.headByteCount), byteCount: Int(clamping: file.byteCount))
+    }
+
     private static func fallback(
         _ fat: FATVolume, _ top: String, _ loaders: [ESPContents.File]
     ) throws -> ESPSurvey.Fallback {
-        guard let folder = try find("BOOT", in: "/\(top)", fat, folders: true),
-            let name = try find("BOOTX64.EFI", in: "/\(top)/\(folder)", fat)
-        else { return .none }
-        let file = try FATFile("/\(top)/\(folder)/\(name)", in: fat)
-        let head = try file.read(at: 0, count: PEImage.headByteCount)
-        if let image = try? PEImage(head: head, byteCount: Int(clamping: file.byteCount)), image.isUnifiedKernel {
+        guard let file = try fallbackFile(fat, top) else { return .none }
+        // A read error is no answer to what it is.
+        let start = try file.read(at: 0, count: PEImage.headByteCount)
+        if let image = try? PEImage(head: start, byteCount: Int(clamping: file.byteCount)), image.isUnifiedKernel {
             return try twin(of: file, fat, top).map { .copy(of: $0) } ?? .foreign(owner: "a unified kernel image")
         }
         guard file.byteCount <= largestLoader else { return .foreign(owner: "an unknown loader") }

@@ -43,6 +43,8 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
     package var loaders: [EFILoader]
     /// The owner of the fallback loader.
     package var fallback: Fallback
+    /// Whether the fallback loader has a signature; `nil` if there is none, or it is no EFI program.
+    package var fallbackIsSigned: Bool?
     /// The reason it could not be read.
     package var problem: String?
 

@@ -63,4 +63,10 @@ extension DeviceDriver {
         guard let start = fields.indices.first(where: { fields[$0...].hasPrefix("bc") }) else { return false }
         return fields[start...].hasPrefix("bc\(baseClass)sc\(subclass ?? "")")
     }
+    /// Whether it is an Intel RST controller in RAID mode: class 0104, and not a VMD, which Linux has a driver for.
+    /// Below such a controller, chipsets before VMD hide NVMe disks.
+    package var hidesNVMe: Bool {
+        modalias?.hasPrefix("pci:v00008086") == true && isPCI(baseClass: "01", subclass: "04") && module != "vmd"
+            && driver != "vmd"
+    }
 }

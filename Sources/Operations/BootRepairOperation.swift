@@ -54,13 +54,16 @@ package final class BootRepairOperation {
         let keys = LUKSKeys(job.luksKeyFiles)
         _ = try keys.unlocker()
         options.luksKeyFiles = try keys.keyFiles()
-        let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
+        let survey = try BootRepair.survey(disk: opened.device, options: options)
+        let plan = BootRepair.plan(survey, options: options)
+        let kept = KeptFindings(DoctorReport(survey, options: options, subject: job.disk), disk: job.disk)
         if job.dryRun {
             return BootRepairReport(
                 dryRun: true, plan: plan, changed: [], warnings: [], pending: plan.pendingReason)
         }
         events.take(.planned(PlanText([plan.description])))
         let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) { events.log($0) }
+        kept.add(outcome)
         return BootRepairReport(
             dryRun: false, plan: plan, changed: outcome.changed, warnings: outcome.warnings, pending: outcome.pending)
     }

@@ -65,7 +65,9 @@ package final class DoctorOperation {
         _ = try luks.unlocker()
         options.luksKeyFiles = try luks.keyFiles()
         let survey = try BootRepair.survey(disk: opened.device, options: options) { events.log($0) }
-        return DoctorReport(survey, options: options, subject: job.disk)
+        let report = DoctorReport(survey, options: options, subject: job.disk)
+        _ = KeptFindings(report, disk: job.disk)
+        return report
     }
 
     private func judgeImage(_ record: MachineRecord?) throws -> DoctorReport {

@@ -31,12 +31,13 @@ extension RestoreOperation {
     }
 
     /// The doctor's findings that are known before anything is written; none for a single partition.
-    func foreseenFindings(_ manifest: Manifest, _ target: OpenedDisk) -> [Finding] {
+    func foreseenFindings(_ manifest: Manifest, _ plan: RestorePlan, _ target: OpenedDisk) -> [Finding] {
         guard job.only == nil else { return [] }
         let bitLocker = manifest.regions.filter { $0.filesystem?.kindName == "BitLocker" }
             .map { $0.partition.map { "partition \($0)" } ?? "the disk" }
         return ForeseenDisk(
-            boot: manifest.boot, sectorSize: target.device.logicalSectorSize, bitLockerVolumes: bitLocker
+            boot: manifest.boot, sectorSize: target.device.logicalSectorSize, bitLockerVolumes: bitLocker,
+            wasSecureBoot: manifest.machine.secureBoot, conversion: plan.conversion
         ).findings(for: SystemFacts.isRecoveryEnvironment ? .current() : nil)
     }
 
@@ -56,11 +57,14 @@ extension RestoreOperation {
             var options = bootRepairOptions(report.plan.plan, capturedDiskName: capturedDiskName, isClone: isClone)
             options.renewsSeeds = true
             options.luksKeyFiles = try LUKSKeys(job.luksKeyFiles).keyFiles()
-            let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
+            let survey = try BootRepair.survey(disk: opened.device, options: options)
+            let plan = BootRepair.plan(survey, options: options)
+            let kept = KeptFindings(DoctorReport(survey, options: options, subject: disk), disk: disk)
             events.log(plan.description)
             let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) {
                 events.log($0)
             }
+            kept.add(outcome)
             report.bootRepair = .init(
                 findings: plan.findings, changed: outcome.changed, pending: outcome.pending)
             report.warnings += outcome.warnings

@@ -225,7 +225,7 @@ package final class RestoreOperation {
             .compactMap(\.obstacleWithLosses).first
         if let obstacle { throw JobFailure(.refused, obstacle) }
         let clone = try cloneFacts(target)
-        let findings = foreseenFindings(header.manifest, target)
+        let findings = foreseenFindings(header.manifest, plan, target)
         let text = PlanText(
             restore: plan, header.manifest, isSnapshot: input.snapshot != nil,
             bootRepair: bootRepairChoice(header.manifest), findings: findings,

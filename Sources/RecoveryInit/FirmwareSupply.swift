@@ -37,6 +37,8 @@ struct FirmwareSupply {
             try Files.put(
                 folder.appending("firmware").string, into: "/sys/module/firmware_class/parameters/path")
         } catch {
+            // The network or the medium may be there at the next look.
+            known.subtract(held)
             say("warning: firmware (\(held.map(\.name).joined(separator: ", ").printable)): \(error)")
             return false
         }

@@ -42,6 +42,11 @@ final class MachineView {
         }
     }
 
+    /// Why disks may be missing, as a sentence.
+    var hiddenDisks: String? {
+        HiddenDisks.warning(controllers: directory.storageControllers(), kernelLog: KernelLog.records())
+    }
+
     /// All volumes, listed again.
     func volumes() -> [BlockVolume] { BlockVolume.all(directory) }
 

@@ -52,6 +52,8 @@ struct MediumExtras {
                 loop.path.string, on: Self.folder, type: "squashfs", options: [.readOnly, .noDevices])
             return Self.folder
         } catch {
+            // It takes memory.
+            try? Files.remove(Self.copy)
             throw JobFailure(.ioError, "extras.sqfs could not be mounted: \(error)")
         }
     }
@@ -91,6 +93,8 @@ struct MediumExtras {
     ) throws(JobFailure) -> [UInt8] {
         try Network(say: say).bringUp()
         let shown = SecretFilter.filtered(address)
+        // In memory: a part of it, or another build's, must not stay.
+        defer { try? Files.remove(copy) }
         do {
             let output = try ChildProcess.run(
                 [

@@ -71,12 +71,15 @@ enum Menu {
 
     /// The whole screen: the disks, the images and the choices.
     /// - Parameters:
+    ///   - hiddenDisks: why disks may be missing.
     ///   - bitLocker: the volumes encrypted by BitLocker.
     ///   - doneJob: the description of the job that was done before.
     static func text(
-        images: [FoundImage], disks: [DiskCandidate], bitLocker: [BlockVolume] = [], doneJob: String? = nil
+        images: [FoundImage], disks: [DiskCandidate], hiddenDisks: String? = nil, bitLocker: [BlockVolume] = [],
+        doneJob: String? = nil
     ) -> String {
         var parts = ["", DiskSelector.list(disks)]
+        if let hiddenDisks { parts.append("warning: \(hiddenDisks)") }
         parts.append(
             images.isEmpty
                 ? "No images were found on this machine's disks."

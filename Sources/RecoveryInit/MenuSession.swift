@@ -15,6 +15,7 @@ final class MenuSession {
     private var images: [FoundImage] = []
     private var disks: [DiskCandidate] = []
     private var bitLocker: [BlockVolume] = []
+    private var hiddenDisks: String?
     /// Whether the lists must be refreshed before they are shown.
     private var isStale = true
 
@@ -45,7 +46,10 @@ final class MenuSession {
         while !console.isDeserted {
             if isStale { lookAround() }
             if !isShown {
-                console.say(Menu.text(images: images, disks: disks, bitLocker: bitLocker, doneJob: doneJob?.mark))
+                console.say(
+                    Menu.text(
+                        images: images, disks: disks, hiddenDisks: hiddenDisks, bitLocker: bitLocker,
+                        doneJob: doneJob?.mark))
                 console.dropTyped()
                 console.prompt("Number: ")
             }
@@ -83,6 +87,7 @@ final class MenuSession {
         images = ImageListing.images(on: volumes)
         bitLocker = volumes.filter { $0.type == OpenedBitLocker.type }
         disks = machine.disks()
+        hiddenDisks = machine.hiddenDisks
         isStale = false
     }
 
@@ -242,7 +247,9 @@ final class MenuSession {
 
     private func askDisk(_ question: String, _ name: String, reading: Bool) throws -> DiskCandidate {
         let offered = machine.disks().filter { reading || $0.exclusion == nil }
-        guard !offered.isEmpty else { throw JobFailure(.notFound, "There is no suitable disk.") }
+        guard !offered.isEmpty else {
+            throw JobFailure(.notFound, "There is no suitable disk. \(machine.hiddenDisks ?? "")".strippedSpaces)
+        }
         console.say(question + "\n" + Menu.numbered(offered.map(\.line)))
         return try ask("Number: ", name) { text in
             guard let index = Menu.number(text, of: offered.count) else {

@@ -63,7 +63,7 @@ enum RecoveryPaths {
     static let job: FilePath = "/run/reforge/job.json"
     /// The HTTP response header from curl.
     static let httpHeaders: FilePath = "/run/reforge/http-headers"
-    /// The folder for findings about disks (`doctor-NAME.json`, `.txt`), which become part of `support.tar.zst`.
+    /// The folder for findings about disks, by `KeptFindings` (`doctor-NAME.json`, `.txt`), which become part of `support.tar.zst`.
     static let findings: FilePath = "/run/reforge/findings"
     /// The program itself, for children.
     static var program: String { Files.exists("/bin/reforge") ? "/bin/reforge" : "/proc/self/exe" }

@@ -31,12 +31,12 @@ struct SavedLog {
         do {
             let bytes = try Files.read(RecoveryPaths.log)
             let log = SecretFilter.filtered(String(decoding: bytes, as: UTF8.self))
-            // Before the volume is mounted: it looks at all volumes.
-            let bundle = try SupportBundle.bytes()
+            // Before the volume is mounted: it looks at all volumes. Without it, the log is saved all the same.
+            let bundle = Result { try SupportBundle.bytes() }
             let mounted = try OpenedVolume(volume, writable: true)
             try AnchoredFolder(mounted.folder).makeFolders("logs")
             try Files.write(Array(log.utf8), to: mounted.folder.appending("logs").appending(name))
-            try Files.write(bundle, to: mounted.folder.appending(SupportBundle.fileName))
+            try Files.write(bundle.get(), to: mounted.folder.appending(SupportBundle.fileName))
             try mounted.unmount()
             return nil
         } catch {

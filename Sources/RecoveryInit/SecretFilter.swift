@@ -11,7 +11,8 @@ enum SecretFilter {
     /// The text without secrets, line by line.
     static func filtered(_ text: String) -> String {
         var typesPassword = false
-        return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+        // CR LF is one Character. A lone CR moves the cursor to the start of the line: another line for the reader.
+        return text.split(omittingEmptySubsequences: false) { ["\n", "\r\n", "\r"].contains($0) }.map { line in
             filtered(line: line, &typesPassword)
         }.joined(separator: "\n")
     }
@@ -63,15 +64,35 @@ enum SecretFilter {
 
     private static let names = ["password", "passwd", "passphrase", "secret", "token", "psk", "credential"]
 
-    /// `NAME=VALUE` without the value, where the name says that it is a secret.
+    /// `NAME=VALUE` without the value, where the name says that it is a secret. A word is one parameter of a kernel
+    /// command line: white space in double quotes does not end it (lib/cmdline.c, `next_arg`).
     private static func withoutNamedSecrets(_ line: String) -> String {
         let lower = line.lowercased()
         guard names.contains(where: lower.contains), line.contains("=") else { return line }
-        return line.split(separator: " ", omittingEmptySubsequences: false).map { word in
-            guard let equals = word.firstIndex(of: "="),
-                names.contains(where: word[..<equals].lowercased().contains)
-            else { return String(word) }
-            return "\(word[...equals])\(mask)"
-        }.joined(separator: " ")
+        var result = ""
+        var rest = line[...]
+        while let start = rest.firstIndex(where: { !$0.isWhitespace }) {
+            result += rest[..<start]
+            var inQuotes = false
+            let end =
+                rest[start...].firstIndex { character in
+                    if character == "\"" { inQuotes.toggle() }
+                    return character.isWhitespace && !inQuotes
+                } ?? rest.endIndex
+            result += withoutValue(rest[start..<end])
+            rest = rest[end...]
+        }
+        return result + rest
+    }
+
+    /// A word up to the `=` behind the first name of a secret: `rootflags=user=a,password=***`.
+    private static func withoutValue(_ word: Substring) -> String {
+        var position = word.startIndex
+        while let equals = word[position...].firstIndex(of: "=") {
+            let name = word[position..<equals].lowercased()
+            position = word.index(after: equals)
+            if names.contains(where: name.contains) { return "\(word[..<position])\(mask)" }
+        }
+        return String(word)
     }
 }

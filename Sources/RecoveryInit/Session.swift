@@ -78,6 +78,7 @@ final class Session {
         if let message = machine.medium.problem { console.say("warning: \(message)") }
 
         machine.supplyFirmware()
+        if let warning = machine.hiddenDisks { console.say("warning: \(warning)") }
         // The command line takes precedence as a whole: a mixture of both would not be intended.
         if let problem { throw problem }
         if settings != nil { return (settings, nil) }

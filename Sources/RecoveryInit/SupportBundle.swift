@@ -35,8 +35,9 @@ enum SupportBundle {
             members.append(
                 (name: "session.log", text: SecretFilter.filtered(end(of: String(decoding: bytes, as: UTF8.self)))))
         }
-        // Whoever has findings puts them there: `doctor-sda.json`, `doctor-sda.txt`.
-        for name in Files.names(in: findings).prefix(64) where name.hasSuffix(".json") || name.hasSuffix(".txt") {
+        // `KeptFindings` writes them: `doctor-sda.json`, `doctor-sda.txt`.
+        for name in Files.names(in: findings).sorted().prefix(64)
+        where name.hasSuffix(".json") || name.hasSuffix(".txt") {
             guard let bytes = try? Files.read(findings.appending(name), limit: textLimit) else { continue }
             members.append(
                 (name: "findings/\(name)", text: SecretFilter.filtered(String(decoding: bytes, as: UTF8.self))))

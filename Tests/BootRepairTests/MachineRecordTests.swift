@@ -34,7 +34,10 @@ struct MachineRecordTests {
         ("\"version\":1", "\"version\":2", "version 2"), ("\"version\":1", "\"version\":0", "no valid version"),
         ("reforge-machine", "other", "no record of a machine"), ("\"firmware\":\"uefi\"", "\"firmware\":\"efi\"", ""),
         ("\"secureBoot\"", "\"secureboot\"", "unknown member secureboot"),
-        ("\"model\"", "\"modle\"", "unknown member modle"), ("\"sectorSize\":512", "\"sectorSize\":0", "sectors of 0"),
+        ("\"model\"", "\"modle\"", "unknown member modle"),
+        ("\"controllers\":[{\"modalias", "\"controllers\":[{\"modalais", "unknown member modalais"),
+        ("\"driver\":\"nvme\",", "\"drivers\":\"nvme\",", "unknown member drivers"),
+        ("\"sectorSize\":512", "\"sectorSize\":0", "sectors of 0"),
         ("\"sectorSize\":512", "\"sectorSize\":513", "sectors of 513"),
         ("\"byteCount\":1099511627776", "\"byteCount\":-1", ""), ("Dell", "\\u001b[2J", "control characters"),
         ("\"disks\":[", "\"disks\":7,\"x\":[", ""), ("\"name\":\"nvme0n1\",", "", "name is missing"),
@@ -44,6 +47,21 @@ struct MachineRecordTests {
         let changed = try #require(text.range(of: old)).apply(to: text, new)
         let error = #expect(throws: DoctorError.self) { try MachineRecord(json: Array(changed.utf8)) }
         #expect(error?.description.contains(reason) == true, "\(error.map { "\($0)" } ?? "")")
+    }
+
+    /// A spare machine often has no disk yet, only the stick that recorded it.
+    @Test func aMachineWithoutDisksHasControllers() {
+        let ahci = DeviceDriver(modalias: "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", driver: "ahci")
+        let cards = DeviceDriver(modalias: "pci:v00008086d00005ACAsv00001028sd000007A2bc08sc05i01", driver: "sdhci-pci")
+        let usb = DeviceDriver(modalias: "pci:v00008086d00001E31sv00001028sd0000052Cbc0Csc03i30", driver: "xhci_hcd")
+        let stick = MachineRecord.Disk(name: "sda", transport: "usb", byteCount: 1 << 30, devices: [usb])
+        var machine = MachineRecord(firmware: .uefi, controllers: [ahci, cards], disks: [stick])
+        #expect(machine.devices(behind: nil) == [[ahci]])
+        machine.controllers = []
+        #expect(machine.devices(behind: nil) == [[usb]])
+        machine.disks = []
+        #expect(machine.devices(behind: nil).isEmpty)
+        #expect(Self.record.devices(behind: nil) == Self.record.disks.map(\.devices))
     }
 
     @Test func longAndDeepTextsAreRefused() {

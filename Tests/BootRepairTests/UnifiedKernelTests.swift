@@ -111,6 +111,7 @@ struct UnifiedKernelTests {
             // The images are not held with the loaders.
             #expect(contents.survey.loaders.map(\.path) == ["\\EFI\\systemd\\systemd-bootx64.efi"])
             #expect(contents.survey.fallback == .copy(of: "\\EFI\\Linux\\one.efi"))
+            #expect(contents.survey.fallbackIsSigned == false)
             let scene = BootScene(disk: disk, volumes: [volume], hasGPT: true, esp: contents, system: nil, tree: nil)
             let finding = try #require(try UnifiedKernels().survey(scene))
             let image = try #require(finding.images.first { $0.name == "one.efi" })
@@ -171,6 +172,21 @@ struct UnifiedKernelTests {
         change(&finding)
         survey.findings[UnifiedKernels()] = finding
         return survey
+    }
+
+    /// The images are in no vendor's folder: their own row knows whether they are signed.
+    @Test func secureBootNeedsASignedImage() throws {
+        for isSigned in [true, false] {
+            let survey = try Self.survey("root=UUID=\(Fixture.rootUUID)") { finding in
+                for index in finding.images.indices { finding.images[index].isSigned = isSigned }
+            }
+            var options = Fixture.medium(.uefi)
+            options.machine = MachineRecord(firmware: .uefi, secureBoot: true)
+            let plan = BootRepair.plan(survey, options: options)
+            let found = plan.findings.filter { $0.code == "secure-boot-unsigned" }
+            #expect(found.map(\.evidence?.file) == (isSigned ? [] : ["\\EFI\\Linux\\6.10.0.efi"]), "\(plan)")
+            #expect(isSigned || plan.pendingReason?.contains("Secure Boot") == true, "\(plan)")
+        }
     }
 
     /// The newest by its numbers becomes the fallback loader and an entry.

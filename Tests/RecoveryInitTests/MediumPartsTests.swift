@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Appliance
+import DiskModel
 import JobModel
 import LinuxSystem
 import SystemPackage
@@ -16,6 +17,11 @@ import Testing
         ("reforge.restore=http://h/i?k=v reforge.target=any", "reforge.restore=http://h/i?*** reforge.target=any"),
         ("http://host/mail@home/x", "http://host/mail@home/x"),
         ("systemd.set_credential=a:b root=UUID=1", "systemd.set_credential=*** root=UUID=1"),
+        ("x.password=\"my secret words\" quiet", "x.password=*** quiet"),
+        ("\"x.passphrase=my secret words\" quiet", "\"x.passphrase=*** quiet"),
+        ("x.token=\"a b\tsecret", "x.token=***"), ("a=\"b x.psk=secret", "a=\"b x.psk=***"),
+        ("rootflags=username=a,password=secret rw", "rootflags=username=a,password=*** rw"),
+        ("a\tx.password=secret\tb", "a\tx.password=***\tb"), ("root=x tokens are none", "root=x tokens are none"),
         ("://", "://"), ("", ""), ("a://b?", "a://b?***"),
     ]) func leavesSecretsOut(_ text: String, _ expected: String) {
         #expect(SecretFilter.filtered(text) == expected)
@@ -34,6 +40,12 @@ import Testing
         #expect(!filtered.contains("secret"))
         #expect(filtered.contains("Waiting for the volume\n[tty0] ***\n"))
         #expect(filtered.hasSuffix("Number: [tty0] 2\n[tty0] 3"))
+    }
+
+    /// Programs end their lines in other ways, and rewrite them.
+    @Test(arguments: ["\r\n", "\r"]) func leavesThemOutBehindOtherLineEnds(_ end: String) {
+        let log = "(tty0) Password (it shows as you type): [tty0] secret\n5 %\(end)[tty0] secret\nx"
+        #expect(!SecretFilter.filtered(log).contains("secret"))
     }
 
     @Test func anyBytesAreFine() {
@@ -114,6 +126,25 @@ import Testing
         #expect(Menu.choice("10", hasDoneJob: true, hasBitLocker: true) == .bitLocker)
         #expect(Menu.choice("9", hasBitLocker: true) == .bitLocker && Menu.choice("bitlocker") == nil)
         #expect(!Menu.text(images: [], disks: []).contains("BitLocker"))
+    }
+
+    /// Hidden disks are in no list: the menu says why.
+    @Test func hiddenDisksAreNamed() throws {
+        let raid = DeviceDriver(
+            modalias: "pci:v00008086d00002822sv00001028sd00000738bc01sc04i00", driver: "ahci", module: "ahci")
+        var volumeManagement = raid
+        (volumeManagement.driver, volumeManagement.module) = ("vmd", "vmd")
+        let ahci = DeviceDriver(modalias: "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01", driver: "ahci")
+        let line = "4,500,1000,-;ahci 0000:00:17.0: Found 1 remapped NVMe devices.\n"
+        let record = try #require(KernelLog.Record(Array(line.utf8)[...]))
+        func warning(_ controllers: [DeviceDriver], _ log: [KernelLog.Record] = []) -> String? {
+            HiddenDisks.warning(controllers: controllers, kernelLog: log)
+        }
+        #expect(warning([ahci, volumeManagement]) == nil && warning([]) == nil)
+        #expect(warning([ahci, raid])?.contains("can hide") == true)
+        let found = try #require(warning([ahci], [record]))
+        #expect(found.contains("are hidden") && found.contains("AHCI"))
+        #expect(Menu.text(images: [], disks: [], hiddenDisks: found).contains("There are no disks.\nwarning: \(found)"))
     }
 
     @Test func ntfsIsForReadingOnly() {

@@ -53,7 +53,8 @@ package struct Finding: Codable, Equatable, Sendable {
         /// It needs to be repaired, which cannot be done here: boot repair is not finished. The reason, as a sentence
         /// part.
         case pending(String)
-        /// There is no repair, or none is needed. The reason, or what a person can do, as a sentence part.
+        /// There is no repair, or none is needed. The reason, or what a person can do, as a sentence part. Boot repair is
+        /// not finished only if the finding stops the start.
         case none(String)
     }
 
@@ -92,8 +93,16 @@ package struct Finding: Codable, Equatable, Sendable {
         return finding
     }
 
-    /// The sentence of work that remains; `nil` if there is none.
-    package var pending: String? { if case .pending(let reason) = fix { "\(sentence): \(reason)" } else { nil } }
+    /// The sentence of work that remains; `nil` if there is none. What stops the start and has no repair is such work:
+    /// boot repair must not report a disk as done that does not start. A disk without a table is not meant to start.
+    package var pending: String? {
+        switch fix {
+        case .pending(let reason): "\(sentence): \(reason)"
+        case .none(let reason) where severity == .stops && stage != .table:
+            reason.isEmpty ? sentence : "\(sentence): \(reason)"
+        case .steps, .none: nil
+        }
+    }
 
     /// Whether no step of the plan repairs it.
     package var isOpen: Bool { if case .steps = fix { false } else { true } }

@@ -9,7 +9,7 @@ extension MachineRecord {
         let dmi = FilePath("/sys/class/dmi/id")
         func text(_ name: String) -> String? {
             let text = Files.text(dmi.appending(name))?.trimmed ?? ""
-            return text.isEmpty ? nil : text
+            return text.isEmpty ? nil : DoctorText.shown(text)
         }
         let directory = DiskDirectory()
         return MachineRecord(
@@ -20,7 +20,7 @@ extension MachineRecord {
                 let folder = FilePath("/sys/block/\(name)")
                 let identity = directory.identity(path: FilePath("/dev/\(name)"), kernelName: name, diskSequence: nil)
                 return Disk(
-                    name: name, model: identity.model, transport: identity.transport,
+                    name: name, model: identity.model.map { DoctorText.shown($0) }, transport: identity.transport,
                     byteCount: directory.byteCount(of: name) ?? 0,
                     sectorSize: Files.text(folder.appending("queue/logical_block_size")).flatMap { Int($0) } ?? 512,
                     devices: directory.devices(behind: name))

@@ -21,6 +21,18 @@ extension MachineRecord {
         try check()
     }
 
+    /// A device of a record. Without a misspelled `modalias`, its driver would not be judged.
+    struct StrictDevice: Decodable {
+        let device: DeviceDriver
+
+        private enum CodingKeys: String, CodingKey, CaseIterable { case modalias, driver, module }
+
+        init(from decoder: any Decoder) throws {
+            try StrictKeys.check(decoder, CodingKeys.self)
+            device = try DeviceDriver(from: decoder)
+        }
+    }
+
     private struct Head: Decodable {
         var format: String
         var version: Int
@@ -37,7 +49,7 @@ extension MachineRecord {
             product: try container.decodeIfPresent(String.self, forKey: .product),
             board: try container.decodeIfPresent(String.self, forKey: .board),
             firmwareVersion: try container.decodeIfPresent(String.self, forKey: .firmwareVersion),
-            controllers: try container.decode([DeviceDriver].self, forKey: .controllers),
+            controllers: try container.decode([StrictDevice].self, forKey: .controllers).map(\.device),
             disks: try container.decode([Disk].self, forKey: .disks))
     }
 

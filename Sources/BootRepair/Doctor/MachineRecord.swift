@@ -29,7 +29,7 @@ package struct MachineRecord: Codable, Equatable, Sendable {
             transport = try container.decode(String.self, forKey: .transport)
             byteCount = try container.decode(UInt64.self, forKey: .byteCount)
             sectorSize = try container.decode(Int.self, forKey: .sectorSize)
-            devices = try container.decode([DeviceDriver].self, forKey: .devices)
+            devices = try container.decode([StrictDevice].self, forKey: .devices).map(\.device)
         }
 
         package init(
@@ -97,13 +97,19 @@ package struct MachineRecord: Codable, Equatable, Sendable {
 
     /// What a disk hangs on.
     /// - Parameter disk: the kernel's name of the target; `nil` for one that is not in the machine yet: all of its
-    ///   disks, without those on USB, such as a medium, if there are others.
+    ///   disks, without those on USB, such as a medium; in a machine without its own disk, each storage controller, or
+    ///   USB if there is none.
     package func devices(behind disk: String?) -> [[DeviceDriver]] {
         // A loop device hangs on nothing that would be there at a start.
         if let disk { return disks.filter { $0.name == disk && !$0.devices.isEmpty }.map(\.devices) }
-        let fixed = disks.filter { $0.transport != "usb" }
-        return (fixed.isEmpty ? disks : fixed).map(\.devices).reduce(into: []) { all, devices in
-            if !devices.isEmpty, !all.contains(devices) { all.append(devices) }
+        func ways(_ found: [[DeviceDriver]]) -> [[DeviceDriver]] {
+            found.reduce(into: []) { all, devices in
+                if !devices.isEmpty, !all.contains(devices) { all.append(devices) }
+            }
         }
+        let fixed = ways(disks.filter { $0.transport != "usb" }.map(\.devices))
+        if !fixed.isEmpty { return fixed }
+        let controllers = ways(controllers.filter { $0.isPCI(baseClass: "01") }.map { [$0] })
+        return controllers.isEmpty ? ways(disks.map(\.devices)) : controllers
     }
 }
