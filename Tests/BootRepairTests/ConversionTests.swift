@@ -79,6 +79,28 @@ import Testing
         }
     }
 
+    /// The medium's GRUB opens no LUKS volume, and starts no array: it would only replace one failure by another.
+    @Test(arguments: [true, false]) func aBootInsideOfAContainerIsNotPromised(isLogicalVolume: Bool) {
+        var survey = formerBIOS()
+        survey.volumes[2].inside = .init(partition: 3, containers: [.luks(uuid: "x")])
+        if isLogicalVolume { survey.volumes[2].logicalVolume = .init(name: "vg/root", partition: 3) }
+        let uefi = BootRepair.plan(survey, options: Fixture.medium(.uefi))
+        #expect(uefi.pendingReason != nil, "\(uefi)")
+        #expect(!grub(uefi).contains { if case .writeGrubEFI = $0 { true } else { false } })
+        survey = Fixture.survey(.bios)
+        survey.bios = GrubBIOSFinding(
+            chain: .noCoreImage, problem: "there is a BIOS boot partition", biosBootPartition: 1,
+            ownTools: ["grub-mkimage", "boot.img", "i386-pc"])
+        survey.grub?.platforms = ["x86_64-efi"]
+        survey.grub?.hasCoreImage = false
+        survey.grub?.bootImage = nil
+        survey.volumes[2].inside = .init(partition: 3, containers: [.luks(uuid: "x")])
+        if isLogicalVolume { survey.volumes[2].logicalVolume = .init(name: "vg/root", partition: 3) }
+        let bios = BootRepair.plan(survey, options: Fixture.medium(.bios))
+        #expect(bios.pendingReason != nil, "\(bios)")
+        #expect(!grub(bios).contains { if case .writeBIOSBoot = $0 { true } else { false } })
+    }
+
     @Test func secureBootIsSaidBeforeTheRestart() {
         var options = Fixture.medium(.uefi)
         options.machine = MachineRecord(firmware: .uefi, secureBoot: true)
