@@ -100,10 +100,15 @@ extension BootRepairExecutor {
     /// Replaces words of a file that still have their expected text.
     mutating func replaceWords(_ edit: FileEdit, _ tree: SystemTree?) throws(SystemCallError) {
         let anchor = try anchored(edit.file.place, tree)
-        let old = String(decoding: try anchor.read(edit.file.path), as: UTF8.self)
-        let new = WordChange.apply(edit.changes, to: old)
+        // Bytes: a comment need not be UTF-8, and is kept.
+        let old = try anchor.readWhole(edit.file.path, limit: Self.largestText)
+        let (new, missed) = WordChange.apply(edit.changes, to: old)
+        if let first = missed.first {
+            pending.append(
+                "\(edit.file.path) has changed since the survey: `\(first.from)` is not in line \(first.line + 1)")
+        }
         guard new != old else { return }
-        try anchor.write(Array(new.utf8), to: edit.file.path)
+        try anchor.replace(edit.file.path, with: new)
         outcome.changed.append(edit.done)
     }
 
@@ -138,4 +143,5 @@ extension BootRepairExecutor {
     }
 
     private static var largestCopy: Int { 64 << 20 }
+    static var largestText: Int { 16 << 20 }
 }

@@ -35,10 +35,10 @@ extension BootRepairExecutor {
     /// Adds lines to a text file.
     mutating func addLines(_ addition: LineAddition, _ tree: SystemTree?) throws(SystemCallError) {
         let anchor = try anchored(addition.file.place, tree)
-        let old = String(decoding: try anchor.read(addition.file.path), as: UTF8.self)
+        let old = try anchor.readWhole(addition.file.path, limit: Self.largestText)
         let new = addition.apply(to: old)
         guard new != old else { return }
-        try anchor.write(Array(new.utf8), to: addition.file.path)
+        try anchor.replace(addition.file.path, with: new)
         outcome.changed.append(addition.done)
     }
 }

@@ -29,19 +29,27 @@ package struct FstabResolver: Sendable {
     /// The entries with their targets.
     package func resolve(_ entries: [FstabEntry]) -> [FstabEntry] {
         let trusted = capturedDisks(entries)
+        let signatures = capturedSignatures(entries)
         return entries.map { entry in
             var entry = entry
-            entry.resolution = resolution(of: entry, trusted)
+            entry.resolution = resolution(of: entry, trusted, signatures)
             return entry
         }
     }
 
-    private func resolution(of entry: FstabEntry, _ trusted: Set<String>) -> FstabResolution {
+    private func resolution(
+        of entry: FstabEntry, _ trusted: Set<String>, _ signatures: Set<String>
+    ) -> FstabResolution {
         if let (tag, value) = Self.tag(entry.device) {
             if let number = partition(tag, value) { return .here(partition: number) }
             // The partition that had this PARTUUID in the captured MBR.
             if tag == "PARTUUID", let number = capturedPartUUIDs[value.lowercased()], fits(entry, number) {
                 return .moved(partition: number)
+            }
+            if tag == "PARTUUID", let name = MBRPartitionName(partUUID: value), signatures.contains(name.signature),
+                fits(entry, name.number)
+            {
+                return .moved(partition: name.number)
             }
             return .elsewhere
         }
@@ -60,6 +68,18 @@ package struct FstabResolver: Sendable {
             return .elsewhere
         }
         return .moved(partition: name.number)
+    }
+
+    /// The signatures of the captured MBR, as far as an entry for `/` with the root partition's number shows them: boot
+    /// repair that comes later than the restore does not know the captured table.
+    private func capturedSignatures(_ entries: [FstabEntry]) -> Set<String> {
+        Set(
+            entries.compactMap { entry in
+                guard entry.mountPoint == "/", let (tag, value) = Self.tag(entry.device), tag == "PARTUUID",
+                    let name = MBRPartitionName(partUUID: value), name.number == rootPartition
+                else { return nil }
+                return name.signature
+            })
     }
 
     /// The disks named in `entries` that must be the captured one.

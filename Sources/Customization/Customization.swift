@@ -2,6 +2,7 @@
 import BootRepair
 import DiskModel
 import LinuxSystem
+import SystemPackage
 
 /// Gives a cloned system its own identity: survey (reads only) → plan (a pure value) → execute. Runs hooks in it.
 ///
@@ -10,12 +11,15 @@ package enum Customization {
     /// Observes the identity of the system on a disk.
     /// - Parameters:
     ///   - disk: opened `.readOnly`: opening it exclusively would prevent mounting its partitions.
+    ///   - options: how the system is found: the key files of LUKS volumes, and the names that the disk and its
+    ///     partitions had when they were captured.
     ///   - log: receives each surveyed object.
     package static func survey(
-        disk: BlockDevice, log: (String) -> Void = { _ in }
+        disk: BlockDevice, options: BootRepairOptions = BootRepairOptions(touchNVRAM: false),
+        log: (String) -> Void = { _ in }
     ) throws(BootRepairError) -> IdentitySurvey {
-        let boot = try BootRepair.survey(disk: disk, options: BootRepairOptions(touchNVRAM: false), log: log)
-        var surveyor = IdentitySurveyor(disk, boot)
+        let boot = try BootRepair.survey(disk: disk, options: options, log: log)
+        var surveyor = IdentitySurveyor(disk, boot, keys: options.luksKeyFiles)
         return try surveyor.run(log)
     }
 
@@ -28,14 +32,15 @@ package enum Customization {
     /// Executes a plan. A failed step does not prevent the others: the outcome lists it.
     /// - Parameters:
     ///   - disk: the disk of the plan, opened `.readOnly`; writes use separate descriptors.
+    ///   - keys: the files with the keys of LUKS volumes, as in the survey.
     ///   - log: receives each step.
     /// - Throws: `BootRepairError` if the disk differs from the planned one, is in use, or its system cannot be
     ///   mounted.
     package static func execute(
-        _ plan: IdentityPlan, disk: BlockDevice, log: (String) -> Void = { _ in }
+        _ plan: IdentityPlan, disk: BlockDevice, keys: [FilePath] = [], log: (String) -> Void = { _ in }
     ) throws(BootRepairError) -> IdentityOutcome {
         try withoutActuallyEscaping(log) { log throws(BootRepairError) in
-            var executor = IdentityExecutor(plan, disk, log)
+            var executor = IdentityExecutor(plan, disk, keys, log)
             return try executor.execute()
         }
     }

@@ -16,13 +16,15 @@ extension Customization {
     /// - Parameters:
     ///   - disk: opened `.readOnly`; the system is mounted for writing.
     ///   - input: the standard input of each hook.
+    ///   - options: how the system is found, as in `survey`.
     ///   - log: receives each hook and its output.
     /// - Returns: a result of each hook that ran, or was to run first after the end of its predecessor.
     /// - Throws: `BootRepairError` if there is no system, or it cannot be mounted.
     package static func run(
-        _ hooks: [HookScript], on disk: BlockDevice, input: [UInt8], log: (String) -> Void = { _ in }
+        _ hooks: [HookScript], on disk: BlockDevice, input: [UInt8],
+        options: BootRepairOptions = BootRepairOptions(touchNVRAM: false), log: (String) -> Void = { _ in }
     ) throws(BootRepairError) -> [HookResult] {
-        let boot = try BootRepair.survey(disk: disk, options: BootRepairOptions(touchNVRAM: false), log: log)
+        let boot = try BootRepair.survey(disk: disk, options: options, log: log)
         guard let system = boot.system else {
             throw .system(
                 SystemCallError(
@@ -32,7 +34,7 @@ extension Customization {
         var mounts = SystemMounts(of: system, volumes: boot.volumes, esp: boot.esp?.partition)
         do throws(SystemCallError) {
             let (tree, problems) = try mounts.open(
-                of: boot.volumes, disk: disk, readOnly: false, esp: boot.esp?.partition)
+                of: boot.volumes, disk: disk, readOnly: false, esp: boot.esp?.partition, keys: options.luksKeyFiles)
             for problem in problems { log("\(problem.path) is not mounted for the hooks: \(problem.reason)") }
             var results: [HookResult] = []
             do throws(SystemCallError) {
@@ -47,8 +49,15 @@ extension Customization {
                 try? tree.close()
                 throw error
             }
-            try tree.close()
-            do { try disk.dropCache() } catch { throw SystemCallError("write", disk.path.string, .ioError) }
+            // They did run: what failed is said with the last one.
+            var problem: String?
+            do throws(SystemCallError) { try tree.close() } catch { problem = "\(error)" }
+            do { try disk.dropCache() } catch { problem = problem ?? "\(error)" }
+            if let problem, !results.isEmpty {
+                let last = results.count - 1
+                results[last].ending += ", and the system's filesystems were not written back: \(problem)"
+                results[last].exitStatus = nil
+            }
             return results
         } catch { throw .system(error) }
     }

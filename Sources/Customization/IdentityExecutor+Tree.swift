@@ -27,7 +27,7 @@ extension IdentityExecutor {
             }
             try followPhysicalVolumes(try tree.anchored())
             // With a reference left behind, the next run needs the record.
-            if hasRecord, outcome.pending.count == pendingBefore {
+            if hasRecord, !plan.keepsRecord, outcome.pending.count == pendingBefore {
                 let anchor = try tree.anchored()
                 if anchor.kind(of: IdentityFiles.record) != nil { try anchor.remove(IdentityFiles.record) }
             }
@@ -64,28 +64,12 @@ extension IdentityExecutor {
     /// The step as a sentence on what was done.
     private static func done(_ step: IdentityStep) -> String { "\(step.part.rawValue): \(step)" }
 
-    /// The path of the file that a path leads to: a rename would replace a link by a file.
-    private func target(of path: String, _ anchor: borrowing AnchoredFolder) throws(SystemCallError) -> String {
-        guard anchor.kind(of: path) == .link else { return path }
-        let real = try anchor.realPath(of: path).string
-        return String(real.dropFirst(anchor.path.string.utf8.count))
-    }
-
-    /// Replaces a file, which keeps its SELinux label.
-    private func replace(
-        _ path: String, _ bytes: [UInt8], _ anchor: borrowing AnchoredFolder
-    ) throws(SystemCallError) {
-        let label = anchor.securityLabel(of: path)
-        try anchor.write(bytes, to: path)
-        if let label { try anchor.setSecurityLabel(label, of: path) }
-    }
-
     private mutating func write(
         _ contents: IdentityVerb.FileContents, _ step: IdentityStep, _ anchor: borrowing AnchoredFolder,
         _ tree: SystemTree
     ) throws(SystemCallError) {
         // The link stays, and leads to the new contents; a broken one becomes a file.
-        let path = anchor.exists(contents.path) ? try target(of: contents.path, anchor) : contents.path
+        let path = anchor.exists(contents.path) ? try anchor.linkTarget(of: contents.path) : contents.path
         let now = anchor.exists(path) ? try anchor.readWhole(path, limit: IdentityFiles.longestText) : nil
         guard now != contents.to || contents.from == nil && now == nil else { return }
         guard now == contents.from else {
@@ -93,7 +77,7 @@ extension IdentityExecutor {
             return
         }
         if now == nil { try anchor.makeFolders(FilePath(path).removingLastComponent().string) }
-        try replace(path, contents.to, anchor)
+        try anchor.replace(path, with: contents.to)
         if let permissions = contents.permissions { try anchor.setPermissions(path, permissions) }
         outcome.changed.append(Self.done(step))
     }
@@ -101,10 +85,10 @@ extension IdentityExecutor {
     private mutating func replaceIdentifiers(
         in path: String, _ anchor: borrowing AnchoredFolder, _ tree: SystemTree
     ) throws(SystemCallError) {
-        let path = try target(of: path, anchor)
+        let path = try anchor.linkTarget(of: path)
         let old = try anchor.readWhole(path, limit: IdentityFiles.longestText)
         guard let new = IdentifierText.replacing(changes, in: old) else { return }
-        try replace(path, new, anchor)
+        try anchor.replace(path, with: new)
         outcome.changed.append("\(path) names the new identifiers")
     }
 
@@ -121,7 +105,7 @@ extension IdentityExecutor {
             }
         }
         guard bytes != before else { return }
-        try replace(path, bytes, anchor)
+        try anchor.replace(path, with: bytes)
         outcome.changed.append("\(path) names the new physical volumes")
     }
 
@@ -157,8 +141,15 @@ extension IdentityExecutor {
             }
         }
         do throws(SystemCallError) {
+            let prefix = "/etc/ssh/\(IdentityFiles.setAside)"
             for path in paths where anchor.kind(of: path) != nil {
-                let other = "/etc/ssh/\(IdentityFiles.setAside)\(path.dropFirst("/etc/ssh/".count))"
+                // Set aside by an interrupted run: the old key, unless there is a newer one.
+                if path.hasPrefix(prefix) {
+                    let original = "/etc/ssh/\(path.dropFirst(prefix.count))"
+                    if anchor.kind(of: original) == nil { aside.append((original, path)) }
+                    continue
+                }
+                let other = prefix + path.dropFirst("/etc/ssh/".count)
                 if anchor.kind(of: other) != nil { try anchor.remove(other) }
                 try anchor.rename(path, to: other)
                 aside.append((path, other))
@@ -186,6 +177,9 @@ extension IdentityExecutor {
             throw error
         }
         for (_, old) in aside { try anchor.remove(old) }
+        for path in paths where path.hasPrefix("/etc/ssh/\(IdentityFiles.setAside)") && anchor.kind(of: path) != nil {
+            try anchor.remove(path)
+        }
         outcome.changed.append("ssh-keys: new SSH host keys were made by the system's ssh-keygen")
     }
 }

@@ -30,7 +30,7 @@ extension IdentityExecutor {
     }
 
     private func change(_ change: VolumeChange) throws {
-        let node = try VolumeNode.make(try volume(change.number), of: disk, readOnly: false)
+        let node = try VolumeNode.make(try volume(change.number), of: disk, readOnly: false, keys: keys)
         // Its node must outlive the programs.
         defer { withExtendedLifetime(node) {} }
         for command in change.commands(node: node.path.string) {
@@ -59,9 +59,11 @@ extension IdentityExecutor {
         guard !planned.isEmpty else { return }
         let survey: DiskSurvey
         do {
+            // As in the survey of boot repair: volumes inside of LUKS get the same numbers.
+            let unlocker = keys.isEmpty ? nil : LUKSUnlocker(keyFiles: keys)
             survey = try DiskSurveyor.survey(
-                disk, identity: plan.disk, geometry: disk.geometry, allUsed: true,
-                descriptor: disk.fileDescriptor.rawValue)
+                disk, identity: plan.disk, geometry: disk.geometry, allUsed: unlocker == nil, trustMaps: true,
+                unlocker: unlocker, descriptor: disk.fileDescriptor.rawValue)
         } catch { throw SystemCallError("read", "\(disk.path) back (\(error))", .ioError) }
         let now = BootVolume.all(of: survey)
         for change in planned {

@@ -11,6 +11,8 @@ import SystemPackage
 struct IdentityExecutor {
     let plan: IdentityPlan
     let disk: BlockDevice
+    /// The files with the keys of LUKS volumes.
+    let keys: [FilePath]
     let log: (String) -> Void
     var outcome = IdentityOutcome()
     /// The identifiers that did change.
@@ -18,9 +20,10 @@ struct IdentityExecutor {
     /// Old and new id of physical volumes, as LVM writes them.
     var physicalVolumes: [(old: String, new: String)] = []
 
-    init(_ plan: IdentityPlan, _ disk: BlockDevice, _ log: @escaping (String) -> Void) {
+    init(_ plan: IdentityPlan, _ disk: BlockDevice, _ keys: [FilePath], _ log: @escaping (String) -> Void) {
         self.plan = plan
         self.disk = disk
+        self.keys = keys
         self.log = log
         changes = plan.unfinished
         (outcome.warnings, outcome.byHand, outcome.pending) = (plan.warnings, plan.byHand, plan.pending)
@@ -61,7 +64,7 @@ struct IdentityExecutor {
             throw .diskChanged("its disk GUID or signature has changed")
         }
         for volume in plan.volumes {
-            let number = volume.logicalVolume?.partition ?? volume.number
+            let number = volume.partitionNumber
             guard table.partitions.contains(where: { $0.number == number && $0.range == volume.range }) else {
                 throw .diskChanged("partition \(number) has moved")
             }
@@ -72,7 +75,8 @@ struct IdentityExecutor {
     func opened() throws(SystemCallError) -> SystemTree {
         var mounts = plan.mounts
         if let esp = plan.esp, mounts.mounts.allSatisfy({ $0.partition != esp }) { mounts.esp = nil }
-        let (tree, problems) = try mounts.open(of: plan.volumes, disk: disk, readOnly: false, esp: plan.esp)
+        let (tree, problems) = try mounts.open(
+            of: plan.volumes, disk: disk, readOnly: false, esp: plan.esp, keys: keys)
         if let problem = problems.first(where: { problem in
             !outcome.warnings.contains { $0.hasPrefix("\(problem.path) ") }
                 && !outcome.pending.contains { $0.hasPrefix("\(problem.path) ") }

@@ -27,11 +27,14 @@ enum IdentityFiles {
     static let mostBytes = 48 << 20
     static let mostNames = 512
 
-    /// Seeds of the random number generator.
+    /// Seeds of the random number generator, and the key of encrypted credentials.
     static let seeds = [
         "/var/lib/systemd/random-seed", "/var/lib/urandom/random-seed", "/var/lib/misc/random-seed",
         "/var/lib/random-seed", "/var/lib/systemd/credential.secret",
     ]
+    /// The key of this system's encrypted credentials, and their folder.
+    static let credentialSecret = "/var/lib/systemd/credential.secret"
+    static let credentials = "/etc/credstore.encrypted"
     /// Names bound to network cards, and keys of network programs.
     static let network = [
         "/etc/udev/rules.d/70-persistent-net.rules", "/etc/udev/rules.d/75-persistent-net-generator.rules",

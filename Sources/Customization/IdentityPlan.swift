@@ -61,6 +61,8 @@ package struct IdentityPlan: Encodable, Equatable, Sendable, CustomStringConvert
     package var unfinished: [IdentifierChange]
     /// Whether the system holds the record of an interrupted change.
     package var hasRecord: Bool
+    /// Whether files that may name identifiers are out of reach: then the record stays for the next run.
+    package var keepsRecord: Bool
 
     private enum CodingKeys: String, CodingKey {
         case disk, systemName, steps, alreadyRight, warnings, byHand, pending
@@ -74,6 +76,7 @@ package struct IdentityPlan: Encodable, Equatable, Sendable, CustomStringConvert
         mounts = survey.mounts
         esp = survey.esp
         hasRecord = !survey.unfinished.isEmpty
+        keepsRecord = hasRecord && survey.hidesReferences
         unfinished = survey.unfinished.filter { pair in
             func isHere(_ identifier: String) -> Bool {
                 survey.volumes.contains { $0.uuid?.lowercased() == identifier.lowercased() }

@@ -39,7 +39,12 @@ extension IdentityPlanner {
             isChanged = true
             return String(line[...colon]) + survey.freshNode.description.filter { $0 != "-" }.prefix(12)
         }
-        guard isChanged else { return }
+        guard isChanged else {
+            if lines.contains(where: { $0.hasPrefix("InitiatorName=") }) {
+                draft.byHand.append("\(path) has a name of another form: give the iSCSI initiator another one")
+            }
+            return
+        }
         add(
             .network, "give the iSCSI initiator a new name in \(path)",
             .writeFile(.init(path, from: Array(text.utf8), to: Array(lines.joined(separator: "\n").utf8))))

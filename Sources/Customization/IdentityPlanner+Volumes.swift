@@ -88,6 +88,12 @@ extension IdentityPlanner {
         if let missing = VolumeChange.programs(of: change.method).first(where: { !survey.ownTools.contains($0) }) {
             return "this machine has no \(missing)"
         }
+        if volume.kind == .luks, let boot = survey.volumes.first(where: { $0.number == survey.system?.bootPartition }),
+            boot.inside?.partition == volume.number
+        {
+            // `cryptomount -u`, without hyphens, in its core image and in the ESP's grub.cfg.
+            return "GRUB opens it by this identifier, to read its own files"
+        }
         for program in survey.programs where program.volumes.contains(volume.number) {
             if program.isKernel { return "\(program.path) names it, and cannot be rewritten" }
             if let obstacle = obstacleToPrograms {
@@ -165,7 +171,14 @@ extension IdentityPlanner {
     }
 
     mutating func planGroups() {
-        guard !survey.groups.isEmpty else {
+        let inside = Set(
+            survey.volumes.filter { $0.inside != nil }.compactMap { volume in
+                volume.logicalVolume?.name.split(separator: "/").first.map(String.init)
+            })
+        for name in inside.sorted() {
+            draft.pending.append("the group \(name) keeps its ids: it is inside of LUKS or of an array")
+        }
+        guard !survey.groups.isEmpty || !inside.isEmpty else {
             draft.alreadyRight.append("there is no group of LVM that lies on this disk alone")
             return
         }

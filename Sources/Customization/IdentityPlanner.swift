@@ -32,6 +32,12 @@ struct IdentityPlanner {
             let sentence = "\(problem.path) could not be mounted, and keeps what it holds: \(problem.reason)"
             if matters { draft.pending.append(sentence) } else { draft.warnings.append(sentence) }
         }
+        // fstab names it by its old identifier until this run has followed that.
+        if draft.keepsRecord {
+            draft.pending.append(
+                "an interrupted change of identifiers is not finished: run the same command again, which then finds what "
+                    + "/etc/fstab names")
+        }
         let parts = request.parts
         // The volumes first: their references are in files that other parts rewrite, too.
         if parts.contains(.uuids) || !draft.unfinished.isEmpty { planVolumes(renews: parts.contains(.uuids)) }
@@ -108,7 +114,9 @@ struct IdentityPlanner {
         case nil: draft.alreadyRight.append("there is no \(path)")
         case .file?, .link?:
             // machine-id(5): an empty file is filled at the next start, without the presets of a first boot.
-            if old.isEmpty || old == "uninitialized" {
+            if survey.text(path) == nil {
+                draft.pending.append("\(path) cannot be read, and is not changed")
+            } else if old.isEmpty || old == "uninitialized" {
                 draft.alreadyRight.append("\(path) is empty: the next start makes a new id")
             } else {
                 keepEntryToken(old, isID: isID)
@@ -149,10 +157,8 @@ struct IdentityPlanner {
         let all = survey.kinds.keys.filter { $0.hasPrefix("/etc/ssh/") }.sorted()
         let keys = all.filter { Self.isHostKey($0) }
         let leftovers = all.filter { $0.hasPrefix("/etc/ssh/\(IdentityFiles.setAside)") }
-        if !leftovers.isEmpty {
-            add(.sshKeys, "remove old SSH host keys that an interrupted run left", .removeFiles(leftovers))
-        }
-        if keys.isEmpty {
+        // They are removed only once there are new keys: after an interruption they may be the only ones.
+        if keys.isEmpty, leftovers.isEmpty {
             draft.alreadyRight.append("there are no SSH host keys")
         } else if let obstacle = survey.obstacleToTools {
             draft.pending.append("the SSH host keys are kept, as new ones cannot be made here: \(obstacle)")
@@ -160,8 +166,10 @@ struct IdentityPlanner {
             draft.pending.append("the SSH host keys are kept, as the system has no ssh-keygen to make new ones")
         } else {
             add(
-                .sshKeys, "replace \(keys.count) files of SSH host keys, with the system's `ssh-keygen -A`",
-                .renewSSHKeys(keys))
+                .sshKeys,
+                "replace \(keys.count) files of SSH host keys, with the system's `ssh-keygen -A`"
+                    + (leftovers.isEmpty ? "" : ", and \(leftovers.count) that an interrupted run set aside"),
+                .renewSSHKeys(leftovers + keys))
             if keys.contains(where: { $0.hasSuffix("-cert.pub") }) {
                 draft.warnings.append("the certificates of the SSH host keys are removed with them: sign the new keys")
             }
@@ -193,6 +201,13 @@ struct IdentityPlanner {
     private mutating func planSeeds() {
         var seeds = IdentityFiles.seeds
         if let esp = survey.espFolder { seeds.append("\(esp)/loader/random-seed") }
+        // systemd-creds(1): without it, credentials that are encrypted with it are lost.
+        if survey.kinds[IdentityFiles.credentialSecret] != nil, survey.kinds[IdentityFiles.credentials] != nil {
+            seeds.removeAll { $0 == IdentityFiles.credentialSecret }
+            draft.byHand.append(
+                "\(IdentityFiles.credentialSecret) is the captured machine's, and is kept for the credentials in "
+                    + "\(IdentityFiles.credentials): encrypt them again with another one")
+        }
         let present = seeds.filter { [.file, .link].contains(survey.kinds[$0]) }
         guard !present.isEmpty else {
             draft.alreadyRight.append("there are no saved random seeds")

@@ -58,6 +58,11 @@ package struct IdentitySurvey: Sendable {
     package var systemProblem: String?
     package var mounts = SystemMounts()
     package var mountProblems: [SystemMounts.Problem] = []
+    /// Whether a place with loaders and their configuration could not be mounted.
+    package var hidesReferences: Bool {
+        mountProblems.contains { $0.path == "/etc" || $0.path.hasPrefix("/boot") || $0.path == "/efi" }
+            || esp != nil && espFolder == nil
+    }
     package var esp: Int?
     package var espFolder: String? { mounts.esp }
     /// Existing files that matter, with their kinds; links are not followed.

@@ -10,11 +10,15 @@ import SystemPackage
 struct IdentitySurveyor {
     let disk: BlockDevice
     var survey: IdentitySurvey
+    private let keys: [FilePath]
     private var byteCount = 0
 
-    /// - Parameter boot: how the disk boots, surveyed before.
-    init(_ disk: BlockDevice, _ boot: SystemBootSurvey) {
+    /// - Parameters:
+    ///   - boot: how the disk boots, surveyed before.
+    ///   - keys: the files with the keys of LUKS volumes.
+    init(_ disk: BlockDevice, _ boot: SystemBootSurvey, keys: [FilePath]) {
         self.disk = disk
+        self.keys = keys
         survey = IdentitySurvey(disk: boot.disk, volumes: boot.volumes, system: boot.system)
         (survey.diskGUID, survey.diskSignature) = (boot.diskGUID, boot.diskSignature)
         survey.systemProblem = boot.systemProblem
@@ -39,7 +43,7 @@ struct IdentitySurveyor {
         do throws(SystemCallError) {
             log("looking at the identity of \(system.name)")
             let (tree, problems) = try survey.mounts.open(
-                of: survey.volumes, disk: disk, readOnly: true, esp: survey.esp)
+                of: survey.volumes, disk: disk, readOnly: true, esp: survey.esp, keys: keys)
             survey.mountProblems += problems
             defer { try? tree.close() }
             let anchor = try tree.anchored()
@@ -90,6 +94,8 @@ struct IdentitySurveyor {
             .filter { $0.hasPrefix("ssh_host_") || $0.hasPrefix(IdentityFiles.setAside) }.map { "/etc/ssh/\($0)" }
         paths += anchor.names(in: "/etc/dropbear", atMost: IdentityFiles.mostNames)
             .filter { $0.hasPrefix("dropbear_") && $0.hasSuffix("_host_key") }.map { "/etc/dropbear/\($0)" }
+        // Distributions ship an empty one.
+        if !anchor.names(in: IdentityFiles.credentials, atMost: 1).isEmpty { paths.append(IdentityFiles.credentials) }
         for path in paths { if let kind = anchor.kind(of: path) { survey.kinds[path] = kind } }
         for tool in IdentityFiles.tools {
             let places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map { "\($0)/\(tool)" }
@@ -102,12 +108,17 @@ struct IdentitySurveyor {
         var folders = IdentityFiles.folders
         if let esp = survey.espFolder {
             folders.append(("\(esp)/loader/entries", [".conf"]))
-            for name in anchor.names(in: "\(esp)/EFI", atMost: 64) {
+            for name in anchor.names(in: "\(esp)/EFI", atMost: Self.mostInESP) {
                 folders.append(("\(esp)/EFI/\(name)", [".cfg", "grubenv"]))
             }
         }
         for (folder, endings) in folders {
-            for name in anchor.names(in: folder, atMost: IdentityFiles.mostNames)
+            let names = anchor.names(in: folder, atMost: IdentityFiles.mostNames)
+            // What is cut off may name a volume.
+            if names.count == IdentityFiles.mostNames {
+                survey.unread.append(.init(path: folder, reason: "it has too many files"))
+            }
+            for name in names
             where endings.contains(where: { name.hasSuffix($0) }) {
                 read("\(folder)/\(name)", anchor)
             }
@@ -140,8 +151,8 @@ struct IdentitySurveyor {
         let changes = survey.volumes.compactMap { volume in
             volume.uuid.map { IdentifierChange($0, to: String(volume.number)) }
         }
-        for folder in anchor.names(in: "\(esp)/EFI", atMost: 64) {
-            for name in anchor.names(in: "\(esp)/EFI/\(folder)", atMost: 64)
+        for folder in names(in: "\(esp)/EFI", anchor) {
+            for name in names(in: "\(esp)/EFI/\(folder)", anchor)
             where name.lowercased().hasSuffix(".efi") {
                 let path = "\(esp)/EFI/\(folder)/\(name)"
                 guard let bytes = try? anchor.readWhole(path, limit: IdentityFiles.longestProgram) else {
@@ -159,6 +170,17 @@ struct IdentitySurveyor {
             }
         }
     }
+
+    /// The names in a folder of the EFI system partition; one that is cut off may name a volume.
+    private mutating func names(in folder: String, _ anchor: borrowing AnchoredFolder) -> [String] {
+        let names = anchor.names(in: folder, atMost: Self.mostInESP)
+        if names.count == Self.mostInESP {
+            survey.unread.append(.init(path: folder, reason: "it has too many files"))
+        }
+        return names
+    }
+
+    private static let mostInESP = 64
 
     /// GRUB's name of a place in a group: `lvmid/`, and ids of 6-4-4-4-4-4-6 letters and digits. The bare word is in
     /// every GRUB that knows LVM.

@@ -48,16 +48,18 @@ package struct SystemMounts: Equatable, Sendable {
     }
 
     /// Mounts them.
-    /// - Parameter esp: the EFI system partition, if the system's fstab does not mount it: it gets a folder that exists
-    ///   and is empty.
+    /// - Parameters:
+    ///   - esp: the EFI system partition, if the system's fstab does not mount it: it gets a folder that exists and is
+    ///     empty.
+    ///   - keys: the files with the keys of LUKS volumes.
     /// - Returns: the tree, and what could not be mounted. An inaccessible root is an error.
     package mutating func open(
-        of volumes: [BootVolume], disk: BlockDevice, readOnly: Bool, esp number: Int? = nil
+        of volumes: [BootVolume], disk: BlockDevice, readOnly: Bool, esp number: Int? = nil, keys: [FilePath] = []
     ) throws(SystemCallError) -> (tree: SystemTree, problems: [Problem]) {
         guard let root = mounts.first, let volume = volumes.first(where: { $0.number == root.partition }) else {
             throw SystemCallError("open", "the installed system", .noSuchFileOrDirectory)
         }
-        let tree = try SystemTree(volume, subvolume: root.subvolume, of: disk, readOnly: readOnly)
+        let tree = try SystemTree(volume, subvolume: root.subvolume, of: disk, readOnly: readOnly, keys: keys)
         var problems: [Problem] = []
         for mount in mounts.dropFirst() {
             guard let volume = volumes.first(where: { $0.number == mount.partition }) else { continue }

@@ -32,6 +32,17 @@ package struct BootSurvey: Codable, Equatable, Sendable {
         self.biosCoreImageFound = biosCoreImageFound
         self.efiLoaders = efiLoaders
     }
+
+    /// Whether the disk starts by BIOS, as far as its bytes say.
+    ///
+    /// Partition tools write code into the protective MBR that only prints a message. What starts from a GPT by BIOS
+    /// without GRUB has a partition with the attribute for that (UEFI 2.10 §5.3.3, table 5-8, bit 2).
+    /// - Parameter attributes: those of the partitions.
+    package func startsByBIOS(from kind: PartitionTable.Kind, attributes: [UInt64]) -> Bool {
+        guard let biosBootCode else { return false }
+        if biosBootCode == "GRUB" { return biosCoreImageFound != false }
+        return kind != .gpt || attributes.contains { $0 & 4 != 0 }
+    }
 }
 
 /// A surveyed disk. The survey only reads.

@@ -55,11 +55,8 @@ struct FirmwareJudge {
         switch firmware {
         case .uefi: return !boot.efiLoaders.isEmpty
         case .bios:
-            guard let code = boot.biosBootCode else { return false }
-            if code == "GRUB" { return boot.biosCoreImageFound != false }
-            // Partition tools write code into the protective MBR that only prints a message. What starts from a GPT by
-            // BIOS without GRUB has a partition with the attribute for that (UEFI 2.10 §5.3.3, table 5-8, bit 2).
-            return manifest.table.kind == .mbr || manifest.table.partitions.contains { $0.attributes & 4 != 0 }
+            return boot.startsByBIOS(
+                from: manifest.table.kind, attributes: manifest.table.partitions.map(\.attributes))
         }
     }
 

@@ -9,6 +9,8 @@ public struct CustomizeJob: Codable, Equatable, Sendable {
     public var newIdentity: String?
     /// The files of programs that run in the system at the end, in order.
     public var hooks: [String] = []
+    /// The files with the keys of LUKS volumes: a system inside of one is found with its key alone.
+    public var luksKeyFiles: [String] = []
     /// Whether only the plan is made.
     public var dryRun = false
     /// The logical sector size of a raw image file.

@@ -148,15 +148,33 @@ package struct ChildProcess: ~Copyable, Sendable {
         try Self.close(inputPipe.readEnd)
         try Self.close(outputPipe.writeEnd)
         try Self.close(errorPipe.writeEnd)
+        let deadline = SystemFacts.monotonicSeconds() + timeoutSeconds
         let pump = Pump(input: input, timeoutSeconds: timeoutSeconds)
         let inputEnd = inputPipe.writeEnd.release()
         let (processID, outputEnd, errorEnd) = (child.processID, outputPipe.readEnd.raw, errorPipe.readEnd.raw)
         let name = arguments.first?.split(separator: "/").last.map(String.init) ?? ""
         return RunningPrograms.during(.init(name: name, processID: processID, isConfined: confinement != nil)) {
             let (standardOutput, standardError, timedOut) = pump.run(inputEnd, outputEnd, errorEnd)
-            if timedOut { kill(-processID, SIGKILL) }
+            // A program may close its outputs long before it ends.
+            let ending = timedOut ? nil : Self.ending(of: processID, before: deadline)
+            if ending == nil { kill(-processID, SIGKILL) }
             return Output(
-                ending: waitForEnd(of: processID), standardOutput: standardOutput, standardError: standardError)
+                ending: ending ?? waitForEnd(of: processID), standardOutput: standardOutput,
+                standardError: standardError)
+        }
+    }
+
+    /// Waits for the program to end; `nil` if it still runs at the deadline.
+    private static func ending(of processID: Int32, before deadline: Double) -> Ending? {
+        var pause = 0.001
+        while true {
+            var status: Int32 = 0
+            let result = waitpid(processID, &status, WNOHANG)
+            if result == processID { return ending(status) }
+            if result < 0, errno != EINTR { return waitForEnd(of: processID) }
+            if SystemFacts.monotonicSeconds() >= deadline { return nil }
+            SystemFacts.sleep(seconds: pause)
+            pause = min(2 * pause, 0.1)
         }
     }
 

@@ -40,9 +40,15 @@ package final class CustomizeOperation {
             try TargetGuard.refuseDanger(opened, image: nil, events, cancellation)
             try opened.claimTarget()
         }
+        var options = BootRepairOptions(touchNVRAM: false)
+        let keys = LUKSKeys(job.luksKeyFiles)
+        _ = try keys.unlocker()
+        options.luksKeyFiles = try keys.keyFiles()
         var report = CustomizeReport(dryRun: job.dryRun, disk: job.disk)
+        report.plannedHooks = changes.hooks.map(\.name)
         if let request = changes.identity {
-            let plan = Customization.plan(try Customization.survey(disk: opened.device), request)
+            let plan = Customization.plan(
+                try Customization.survey(disk: opened.device, options: options), request)
             report.plan = plan
             if job.dryRun {
                 (report.warnings, report.byHand, report.pending) = (plan.warnings, plan.byHand, plan.pending)
@@ -50,17 +56,19 @@ package final class CustomizeOperation {
             }
             events.take(.planned(PlanText(plan.lines)))
             try cancellation.check()
-            let outcome = try Customization.execute(plan, disk: opened.device) { events.log($0) }
+            let outcome = try Customization.execute(plan, disk: opened.device, keys: options.luksKeyFiles) {
+                events.log($0)
+            }
             report.changed += outcome.changed
             report.warnings += outcome.warnings
             report.byHand += outcome.byHand
             report.pending += outcome.pending
-            if plan.changesIdentifiers { try repairBoot(opened, &report) }
+            if plan.changesIdentifiers { try repairBoot(opened, options, &report) }
         }
         guard !job.dryRun, !changes.hooks.isEmpty else { return report }
         try cancellation.check()
         let results = try Customization.run(
-            changes.hooks, on: opened.device, input: try JSONText.encode(report) + [10]
+            changes.hooks, on: opened.device, input: try JSONText.encode(report) + [10], options: options
         ) { events.log($0) }
         report.hooks = results
         report.pending += SystemChanges.problems(results, of: changes.hooks)
@@ -68,11 +76,12 @@ package final class CustomizeOperation {
     }
 
     /// Loaders that hold identifiers are made anew. The firmware's entries name the partition, which keeps its GUID.
-    private func repairBoot(_ opened: OpenedDisk, _ report: inout CustomizeReport) throws {
-        let options = BootRepairOptions(touchNVRAM: false)
+    private func repairBoot(
+        _ opened: OpenedDisk, _ options: BootRepairOptions, _ report: inout CustomizeReport
+    ) throws {
         let plan = BootRepair.plan(try BootRepair.survey(disk: opened.device, options: options), options: options)
         events.log(plan.description)
-        let outcome = try BootRepair.execute(plan, disk: opened.device) { events.log($0) }
+        let outcome = try BootRepair.execute(plan, disk: opened.device, keys: options.luksKeyFiles) { events.log($0) }
         report.changed += outcome.changed.map { "boot repair: \($0)" }
         report.warnings += outcome.warnings
         if let pending = outcome.pending { report.pending.append("boot repair: \(pending)") }

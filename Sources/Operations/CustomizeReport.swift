@@ -15,5 +15,19 @@ package struct CustomizeReport: Encodable {
     package var byHand: [String] = []
     /// What was asked for and is not done.
     package var pending: [String] = []
+    /// The names of the hooks that are to run, in order.
+    package var plannedHooks: [String] = []
     package var hooks: [HookResult] = []
+
+    /// What a dry run shows, a line each.
+    package var rehearsal: [String] {
+        var lines = plan?.lines ?? []
+        if plan?.changesIdentifiers == true {
+            lines.append("then: boot repair, which makes loaders again that hold old identifiers")
+        }
+        if !plannedHooks.isEmpty {
+            lines.append("then: the hooks \(plannedHooks.joined(separator: ", ")), confined in the system")
+        }
+        return lines
+    }
 }

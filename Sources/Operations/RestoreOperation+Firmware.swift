@@ -30,11 +30,15 @@ extension RestoreOperation {
         var options = BootRepairOptions.here(touchNVRAM: !isClone, capturedDiskName: capturedDiskName)
         guard let conversion = plan.conversion else { return options }
         options.firmware = Firmware(conversion.goal)
-        if conversion.replacesMBR, let table = capturedTable {
-            let names = table.partitions.filter(\.isVolume).map { (table.partUUID(of: $0), $0.number) }
-            options.capturedPartUUIDs = Dictionary(names, uniquingKeysWith: { first, _ in first })
-        }
+        options.capturedPartUUIDs = capturedPartUUIDs(plan)
         return options
+    }
+
+    /// The PARTUUIDs that a replaced MBR gave to its partitions, with the partitions' numbers.
+    func capturedPartUUIDs(_ plan: RestorePlan) -> [String: Int] {
+        guard plan.conversion?.replacesMBR == true, let table = capturedTable else { return [:] }
+        let names = table.partitions.filter(\.isVolume).map { (table.partUUID(of: $0), $0.number) }
+        return Dictionary(names, uniquingKeysWith: { first, _ in first })
     }
 }
 

@@ -127,18 +127,24 @@ package final class RestoreOperation {
         var report = written
         if job.dryRun { return report }
         // New identifiers come before boot repair, which then makes loaders anew that hold the old ones.
-        if let identity = changes.identity { renewIdentity(identity, &report, file) }
+        let diskName = stream.header.manifest.disk.kernelName
+        if let identity = changes.identity { renewIdentity(identity, &report, file, capturedDiskName: diskName) }
         switch bootRepairChoice(stream.header.manifest) {
         case .done:
-            repairBoot(
-                &report, file, capturedDiskName: stream.header.manifest.disk.kernelName, isClone: clone != nil)
+            repairBoot(&report, file, capturedDiskName: diskName, isClone: clone != nil)
         case .leftOut:
             events.log(
                 "boot repair was left out. Where \(disk) does not start: `reforge boot-repair \(disk)`, best on the machine that "
                     + "it is for, from the Reforge medium")
+            if let conversion = report.plan.plan.conversion {
+                report.incomplete.append(
+                    "boot repair: it was left out, and until it is done, \(disk) does not start by "
+                        + "\(Firmware(conversion.goal)); start the machine from the Reforge medium and run: reforge "
+                        + "boot-repair \(disk)")
+            }
         case .notNeeded: break
         }
-        if !changes.hooks.isEmpty { runHooks(changes.hooks, &report, file) }
+        if !changes.hooks.isEmpty { runHooks(changes.hooks, &report, file, capturedDiskName: diskName) }
         report.seconds = SystemFacts.monotonicSeconds() - start
         return report
     }

@@ -14,8 +14,9 @@ extension Menu {
     }
 
     /// The question for a disk that does not start by this machine's firmware; `nil` if it does, or starts by none.
-    static func firmwareQuestion(_ boot: BootSurvey, isUEFI: Bool) -> FirmwareQuestion? {
-        let startsByBIOS = boot.biosBootCode != nil && boot.biosCoreImageFound != false
+    static func firmwareQuestion(
+        _ boot: BootSurvey, startsByBIOS: Bool, isUEFI: Bool
+    ) -> FirmwareQuestion? {
         let startsByUEFI = !boot.efiLoaders.isEmpty
         guard startsByBIOS != startsByUEFI, startsByUEFI != isUEFI else { return nil }
         let (here, there) = isUEFI ? ("UEFI", "BIOS") : ("BIOS", "UEFI")

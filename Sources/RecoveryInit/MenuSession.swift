@@ -173,8 +173,9 @@ final class MenuSession {
     private func askFirmware(
         _ image: ImageAddress, _ password: PasswordFile?, _ name: String
     ) throws -> FirmwareChoice {
-        guard let boot = runner.boot(of: image, password: password?.path),
-            let question = Menu.firmwareQuestion(boot, isUEFI: Files.exists("/sys/firmware/efi"))
+        guard let found = runner.boot(of: image, password: password?.path), let boot = found.boot,
+            let question = Menu.firmwareQuestion(
+                boot, startsByBIOS: found.startsByBIOS, isUEFI: Files.exists("/sys/firmware/efi"))
         else { return .keep }
         console.say(question.text + "\n" + Menu.numbered(question.answers.map(\.text)))
         return try ask("Number: ", name) { text in

@@ -56,6 +56,16 @@ struct InspectedImage: Decodable {
     var imageID: String?
     /// How the captured disk starts.
     var boot: BootSurvey?
+    var table: Table?
+    var volumes: [Volume]?
+
+    struct Table: Decodable { var kind: PartitionTable.Kind }
+    struct Volume: Decodable { var attributes: UInt64? }
+
+    /// Whether the captured disk starts by BIOS.
+    var startsByBIOS: Bool {
+        boot?.startsByBIOS(from: table?.kind ?? .mbr, attributes: volumes?.compactMap(\.attributes) ?? []) == true
+    }
 
     /// From the command's output; `nil` if it is not the expected JSON object.
     init?(json bytes: [UInt8]) {

@@ -22,10 +22,11 @@ struct CustomizeCommand: MountingCommand {
               reforge customize /dev/sda --new-identity=standard,hostname:web2 --dry-run
               reforge customize /dev/sda --new-identity=standard,hostname:web2,uuids
               reforge customize /dev/sda --hook join-domain.sh
+              reforge customize /dev/sda --new-identity --luks-key-file key
 
             JSON fields: schema (1), dryRun, disk, plan {disk, systemName, steps [{part, description, paths, command, \
-            partition, from, to}], alreadyRight, warnings, byHand, pending}, changed, warnings, byHand, pending, hooks \
-            [{name, ending, exitStatus, output, seconds}].
+            partition, from, to}], alreadyRight, warnings, byHand, pending}, changed, warnings, byHand, pending, plannedHooks, \
+            hooks [{name, ending, exitStatus, output, seconds}].
             """)
 
     @Argument(help: "The disk: a block device or a raw image file.") var disk: String
@@ -33,6 +34,7 @@ struct CustomizeCommand: MountingCommand {
     @Flag(help: "Print the plan and change nothing.") var dryRun = false
     @Flag(help: "Print one JSON object.") var json = false
     @Option(help: "The logical sector size of a raw image file: 512 or 4096.") var sectorSize: SectorSize?
+    @OptionGroup var luks: LUKSOptions
     @OptionGroup var eventOptions: EventOptions
 
     func validate() throws {
@@ -44,6 +46,7 @@ struct CustomizeCommand: MountingCommand {
     func run() throws {
         var job = CustomizeJob(disk: disk)
         (job.newIdentity, job.hooks) = (identityOptions.newIdentity, identityOptions.hook)
+        job.luksKeyFiles = luks.luksKeyFile
         (job.dryRun, job.sectorSize) = (dryRun, sectorSize?.rawValue)
         try CustomizePresenter(job: job, json: json).run(
             eventOptions.sink("customize", TerminalEvents(leavesPlans: json)))
@@ -60,7 +63,7 @@ struct CustomizePresenter {
             if json {
                 try Console.json(report)
             } else if job.dryRun {
-                try Console.result(report.plan?.description ?? "the hooks would run")
+                for line in report.rehearsal { try Console.result(line) }
             } else {
                 for warning in report.warnings { Console.message("warning: \(warning)") }
                 for sentence in report.byHand { Console.message("in the started system: \(sentence)") }

@@ -79,6 +79,28 @@ import Testing
         }
     }
 
+    /// The medium's GRUB opens no LUKS volume, and starts no array: it would only replace one failure by another.
+    @Test(arguments: [true, false]) func aBootInsideOfAContainerIsNotPromised(isLogicalVolume: Bool) {
+        var survey = formerBIOS()
+        survey.volumes[2].inside = .init(partition: 3, containers: [.luks(uuid: "x")])
+        if isLogicalVolume { survey.volumes[2].logicalVolume = .init(name: "vg/root", partition: 3) }
+        let uefi = BootRepair.plan(survey, options: Fixture.medium(.uefi))
+        #expect(uefi.pendingReason != nil, "\(uefi)")
+        #expect(!grub(uefi).contains { if case .writeGrubEFI = $0 { true } else { false } })
+        survey = Fixture.survey(.bios)
+        survey.bios = GrubBIOSFinding(
+            chain: .noCoreImage, problem: "there is a BIOS boot partition", biosBootPartition: 1,
+            ownTools: ["grub-mkimage", "boot.img", "i386-pc"])
+        survey.grub?.platforms = ["x86_64-efi"]
+        survey.grub?.hasCoreImage = false
+        survey.grub?.bootImage = nil
+        survey.volumes[2].inside = .init(partition: 3, containers: [.luks(uuid: "x")])
+        if isLogicalVolume { survey.volumes[2].logicalVolume = .init(name: "vg/root", partition: 3) }
+        let bios = BootRepair.plan(survey, options: Fixture.medium(.bios))
+        #expect(bios.pendingReason != nil, "\(bios)")
+        #expect(!grub(bios).contains { if case .writeBIOSBoot = $0 { true } else { false } })
+    }
+
     @Test func secureBootIsSaidBeforeTheRestart() {
         var options = Fixture.medium(.uefi)
         options.machine = MachineRecord(firmware: .uefi, secureBoot: true)
@@ -157,8 +179,13 @@ import Testing
         let names = ["5eed0001-03": 3, "5eed0001-04": 4]
         let resolver = FstabResolver(volumes: Fixture.volumes, rootPartition: 3, capturedPartUUIDs: names)
         #expect(resolver.resolve(fstab.entries).map(\.resolution) == [.moved(partition: 3), .moved(partition: 4)])
-        let unknown = FstabResolver(volumes: Fixture.volumes, rootPartition: 3)
-        #expect(unknown.resolve(fstab.entries).map(\.resolution) == [.elsewhere, .elsewhere])
+        // Boot repair at a later time: only the root's own number shows that the signature was this disk's.
+        let later = FstabResolver(volumes: Fixture.volumes, rootPartition: 3)
+        #expect(later.resolve(fstab.entries).map(\.resolution) == [.moved(partition: 3), .moved(partition: 4)])
+        let unknown = Fstab(
+            "PARTUUID=5eed0001-02 / ext4 defaults 0 1\nPARTUUID=5eed0001-04 none swap sw 0 0\n"
+                + "PARTUUID=5eed0002-04 none swap sw 0 0\n")
+        #expect(later.resolve(unknown.entries).map(\.resolution) == [.elsewhere, .elsewhere, .elsewhere])
         // A filesystem of another type is not that partition.
         let wrong = Fstab("PARTUUID=5eed0001-03 /data xfs defaults 0 1\n")
         #expect(resolver.resolve(wrong.entries).map(\.resolution) == [.elsewhere])
@@ -166,10 +193,27 @@ import Testing
 
     @Test func linesAreAddedOnce() {
         let addition = LineAddition(TreePath(.system, "/etc/fstab"), ["new 1", "new 2"], done: "")
-        #expect(addition.apply(to: "old") == "old\nnew 1\nnew 2\n")
-        #expect(addition.apply(to: "new 1\n") == "new 1\nnew 2\n")
-        #expect(addition.apply(to: addition.apply(to: "old\n")) == "old\nnew 1\nnew 2\n")
-        #expect(addition.apply(to: "") == "new 1\nnew 2\n")
+        func added(_ text: String) -> String { String(decoding: addition.apply(to: Array(text.utf8)), as: UTF8.self) }
+        #expect(added("old") == "old\nnew 1\nnew 2\n")
+        #expect(added("new 1\n") == "new 1\nnew 2\n")
+        #expect(added(added("old\n")) == "old\nnew 1\nnew 2\n")
+        #expect(added("") == "new 1\nnew 2\n")
+    }
+
+    /// A comment in Latin-1 is not rewritten with its file.
+    @Test func bytesThatAreNoUTF8AreKept() {
+        let latin: [UInt8] = Array("# f".utf8) + [0xFC, 0x72, 10]
+        let addition = LineAddition(TreePath(.system, "/etc/fstab"), ["new"], done: "")
+        #expect(addition.apply(to: latin) == latin + Array("new\n".utf8))
+        let text = latin + Array("/dev/sda3   /  ext4 ".utf8) + [0xFC]
+        let change = WordChange(line: 1, word: 0, from: "/dev/sda3", to: "UUID=abcdef")
+        let new = WordChange.apply([change], to: text)
+        #expect(new.bytes == latin + Array("UUID=abcdef /  ext4 ".utf8) + [0xFC] && new.missed.isEmpty)
+        // Idempotent; another word is not a success.
+        #expect(WordChange.apply([change], to: new.bytes) == (new.bytes, []))
+        #expect(WordChange.apply([change], to: latin).missed == [change])
+        let other = latin + Array("/dev/sdb3 / ext4\n".utf8)
+        #expect(WordChange.apply([change], to: other) == (other, [change]))
     }
 
     /// grub-mkimage takes every module of the list, and the image names the folder of its configuration.

@@ -36,6 +36,27 @@ struct ReferenceTests {
         #expect(BootReference("/dev/disk/by-id/ata-x-part1") == .device("/dev/disk/by-id/ata-x-part1"))
     }
 
+    /// A GPT that replaces an MBR gives partitions other PARTUUIDs.
+    @Test func partUUIDsOfTheCapturedMBR() {
+        let names = ["5eed0001-03": 3, "5eed0001-04": 4]
+        let words = Self.words("resume=PARTUUID=5EED0001-04 rd.luks.name=PARTUUID=5eed0001-04=x")
+        let told = DeviceJudge(volumes: Fixture.volumes, rootPartition: 3, capturedPartUUIDs: names)
+        #expect(told.verdict(of: words[0]) == .moved(4))
+        #expect(told.replacement(for: words[0]) == "UUID=\(Fixture.swapUUID)")
+        let mount = Self.words("mount.usr=PARTUUID=5eed0001-04")
+        #expect(told.verdict(of: mount[0]) == .moved(4))
+        // At a later time, only the root's own number shows that the signature was this disk's.
+        let judge = Self.judge(Self.words("root=PARTUUID=5eed0001-03 ro") + words)
+        #expect(judge.verdict(of: mount[0]) == .moved(4))
+        #expect(Self.judge(Self.words("root=PARTUUID=5eed0001-02")).verdict(of: mount[0]) == .lost)
+        #expect(judge.verdict(of: Self.words("mount.usr=PARTUUID=5eed0002-04")[0]) == .lost)
+        #expect(judge.verdict(of: Self.words("mount.usr=PARTUUID=5eed0001-09")[0]) == .lost)
+        #expect(MBRPartitionName(partUUID: "5eed0001-1f")?.number == 31)
+        for text in ["5eed0001-00", "5eed0001", "5eed001-03", "5eed0001-03-1", "5eed0001--3", Fixture.rootUUID] {
+            #expect(MBRPartitionName(partUUID: text) == nil, "\(text)")
+        }
+    }
+
     @Test func kernelNamesOfTheCapturedDisk() {
         // The root's number shows which disk it was.
         let words = Self.words("root=/dev/sda3 resume=/dev/sda4")

@@ -81,6 +81,49 @@ struct IdentityPlannerTests {
         #expect(try Fixture.plan(survey, "ssh-keys").pending.count == 1)
     }
 
+    /// After a power cut between setting the old keys aside and making new ones, the old ones are the only ones.
+    @Test func sshKeysThatWereSetAsideAreNotLost() throws {
+        var survey = Fixture.survey()
+        let aside = "/etc/ssh/.reforge-old-ssh_host_rsa_key"
+        survey.kinds[aside] = .file
+        let plan = try Fixture.plan(survey, "ssh-keys")
+        #expect(plan.steps.map(\.verb) == [.renewSSHKeys([aside])])
+        #expect(!plan.alreadyRight.contains { $0.contains("SSH") })
+        survey.kinds["/etc/ssh/ssh_host_rsa_key"] = .file
+        #expect(
+            try Fixture.plan(survey, "ssh-keys").steps.map(\.verb) == [
+                .renewSSHKeys([aside, "/etc/ssh/ssh_host_rsa_key"])
+            ])
+        // Where none can be made, none is removed.
+        survey.tools = []
+        #expect(try Fixture.plan(survey, "ssh-keys").steps.isEmpty)
+        #expect(try Fixture.plan(survey, "ssh-keys").pending.count == 1)
+    }
+
+    @Test func anUnreadableMachineIDIsNotRight() throws {
+        var survey = Fixture.survey()
+        survey.kinds["/etc/machine-id"] = .link
+        let plan = try Fixture.plan(survey, "machine-id")
+        #expect(plan.steps.isEmpty && plan.pending.count == 1)
+        #expect(!plan.alreadyRight.contains { $0.contains("machine-id") })
+    }
+
+    /// A system inside of LUKS, opened by a key: GRUB's core image names the LUKS volume.
+    @Test func keepsTheLUKSVolumeThatGRUBOpens() throws {
+        let luks = "5eed0005-0000-4000-8000-000000000005"
+        var volumes = Fixture.volumes
+        volumes.append(Fixture.volume(5, .luks, "crypto_LUKS", luks, type: PartitionType.linuxFilesystem))
+        #expect(
+            try Fixture.plan(Fixture.survey(volumes: volumes), "uuids").volumeChanges.map(\.number) == [2, 3, 4, 5])
+        volumes[1].inside = .init(partition: 5, containers: [.luks(uuid: luks)])
+        volumes[1].logicalVolume = .init(name: "vg/root", partition: 5)
+        let plan = try Fixture.plan(Fixture.survey(volumes: volumes), "uuids,lvm")
+        #expect(plan.volumeChanges.map(\.number) == [2, 3, 4])
+        #expect(plan.pending.contains { $0.contains(luks) })
+        #expect(plan.pending.contains { $0.contains("the group vg keeps its ids") })
+        #expect(!plan.alreadyRight.contains { $0.contains("LVM") })
+    }
+
     @Test func followsEveryReference() throws {
         let old = Fixture.root
         let paths = [
@@ -167,7 +210,24 @@ struct IdentityPlannerTests {
         #expect(plan.volumeChanges.isEmpty)
         plan = try Fixture.plan(survey, "uuids")
         #expect(plan.volumeChanges.map(\.number) == [2, 4], "the root has its new one already")
-        #expect(plan.hasRecord)
+        #expect(plan.hasRecord && !plan.keepsRecord)
+        // fstab names /boot by its old identifier: what is on it is followed by the next run.
+        survey.mountProblems = [.init(path: "/boot", reason: "UUID=\(Fixture.root) is not on this disk")]
+        plan = try Fixture.plan(survey, "machine-id")
+        #expect(plan.keepsRecord && plan.followed == ["/etc/fstab"])
+        #expect(plan.pending.contains { $0.contains("run the same command again") })
+        survey.unfinished = []
+        #expect(try !Fixture.plan(survey, "machine-id").keepsRecord)
+    }
+
+    /// Without their key, encrypted credentials are lost.
+    @Test func keepsTheKeyOfCredentials() throws {
+        var survey = Fixture.survey()
+        survey.kinds[IdentityFiles.credentialSecret] = .file
+        #expect(try Fixture.plan(survey, "random-seed").removed == [IdentityFiles.credentialSecret])
+        survey.kinds[IdentityFiles.credentials] = .folder
+        let plan = try Fixture.plan(survey, "random-seed")
+        #expect(plan.removed.isEmpty && plan.byHand.contains { $0.contains(IdentityFiles.credentials) })
     }
 
     @Test func renewsGroups() throws {

@@ -59,8 +59,13 @@ import Testing
 
     @Test func aChildThatHangsIsKilled() throws {
         let start = SystemFacts.monotonicSeconds()
-        let output = try ChildProcess.run(["sleep", "60"], timeoutSeconds: 0.3)
-        #expect(output.ending == .signalled(SIGKILL))
+        for command in [["sleep", "60"], ["sh", "-c", "exec >&- 2>&-; exec sleep 60"]] {
+            let output = try ChildProcess.run(command, timeoutSeconds: 0.3)
+            #expect(output.ending == .signalled(SIGKILL))
+        }
+        // One that closes its outputs and ends in time is waited for.
+        let output = try ChildProcess.run(["sh", "-c", "exec >&- 2>&-; sleep 0.1; exit 3"], timeoutSeconds: 30)
+        #expect(output.ending == .exited(3))
         #expect(SystemFacts.monotonicSeconds() - start < 10)
     }
 

@@ -390,13 +390,35 @@ import Testing
         let bios = BootSurvey(biosBootCode: "GRUB", biosCoreImageFound: true)
         let uefi = BootSurvey(efiLoaders: [#"\EFI\debian\grubx64.efi"#])
         let both = BootSurvey(biosBootCode: "GRUB", biosCoreImageFound: true, efiLoaders: [#"\EFI\debian\grubx64.efi"#])
-        #expect(Menu.firmwareQuestion(bios, isUEFI: true)?.answers.map(\.choice) == [.auto, .keep])
-        #expect(Menu.firmwareQuestion(uefi, isUEFI: false)?.answers.map(\.choice) == [.auto, .keep])
-        #expect(Menu.firmwareQuestion(bios, isUEFI: false) == nil)
-        #expect(Menu.firmwareQuestion(uefi, isUEFI: true) == nil)
+        func question(_ boot: BootSurvey, isUEFI: Bool) -> Menu.FirmwareQuestion? {
+            Menu.firmwareQuestion(
+                boot, startsByBIOS: boot.startsByBIOS(from: .mbr, attributes: []), isUEFI: isUEFI)
+        }
+        #expect(question(bios, isUEFI: true)?.answers.map(\.choice) == [.auto, .keep])
+        #expect(question(uefi, isUEFI: false)?.answers.map(\.choice) == [.auto, .keep])
+        #expect(question(bios, isUEFI: false) == nil)
+        #expect(question(uefi, isUEFI: true) == nil)
         for isUEFI in [true, false] {
-            #expect(Menu.firmwareQuestion(both, isUEFI: isUEFI) == nil)
-            #expect(Menu.firmwareQuestion(BootSurvey(), isUEFI: isUEFI) == nil)
+            #expect(question(both, isUEFI: isUEFI) == nil)
+            #expect(question(BootSurvey(), isUEFI: isUEFI) == nil)
+        }
+    }
+
+    /// parted writes code that only prints a message into the protective MBR of each GPT.
+    @Test func theMessageOfAProtectiveMBRIsNoLoader() throws {
+        func image(_ kind: String, _ attributes: UInt64) -> InspectedImage? {
+            let json = """
+                {"boot": {"biosBootCode": "other", "efiLoaders": ["\\\\EFI\\\\debian\\\\grubx64.efi"]},
+                "table": {"kind": "\(kind)"}, "volumes": [{"attributes": \(attributes)}, {"offset": 512}]}
+                """
+            return InspectedImage(json: Array(json.utf8))
+        }
+        for (kind, attributes, starts) in [("gpt", 0, false), ("gpt", 4, true), ("mbr", 0, true)] {
+            let found = try #require(image(kind, UInt64(attributes)))
+            #expect(found.startsByBIOS == starts, "\(kind) \(attributes)")
+            let boot = try #require(found.boot)
+            #expect(
+                (Menu.firmwareQuestion(boot, startsByBIOS: found.startsByBIOS, isUEFI: false) != nil) == !starts)
         }
     }
 }

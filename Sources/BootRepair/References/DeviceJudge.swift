@@ -23,13 +23,18 @@ struct DeviceJudge {
     let rootPartition: Int?
     /// The disks' names that denote the captured disk: `sda`, `disk/by-id/ata-…`.
     private let capturedDisks: Set<String>
+    /// The PARTUUIDs that partitions had in the captured MBR, with their numbers.
+    private let capturedPartUUIDs: [String: Int]
+    /// The signatures that denote the captured MBR.
+    private let capturedSignatures: Set<String>
 
     /// - Parameters:
     ///   - rootPartition: the number of the system's root partition or volume.
+    ///   - capturedPartUUIDs: see `BootRepairOptions`.
     ///   - words: references of the system; a root by the number of its partition shows the disk's name.
     init(
         volumes: [BootVolume], rootPartition: Int?, fstab: [FstabEntry] = [], capturedDiskName: String? = nil,
-        words: [DeviceWord] = []
+        capturedPartUUIDs: [String: Int] = [:], words: [DeviceWord] = []
     ) {
         self.volumes = volumes
         self.rootPartition = rootPartition
@@ -41,6 +46,17 @@ struct DeviceJudge {
             if let name = DevicePartitionName(word.value), name.number == rootPartition { names.insert(name.disk) }
         }
         capturedDisks = names
+        self.capturedPartUUIDs = capturedPartUUIDs
+        // A root by the number of its partition shows the signature, too.
+        let roots =
+            fstab.filter { $0.mountPoint == "/" }.map(\.device) + words.filter { $0.use == .root }.map(\.value)
+        capturedSignatures = Set(
+            roots.compactMap { root in
+                guard case .partition(let text) = BootReference(root[...]), let name = MBRPartitionName(partUUID: text),
+                    name.number == rootPartition
+                else { return nil }
+                return name.signature
+            })
     }
 
     func verdict(of word: DeviceWord) -> Verdict {
@@ -73,7 +89,8 @@ struct DeviceJudge {
         switch reference {
         case .filesystem: return .lost
         // PARTNROFF counts partitions from the named one: not judged.
-        case .partition(let guid): return guid.contains("/") ? .unknown : .lost
+        case .partition(let guid) where guid.contains("/"): return .unknown
+        case .partition(let guid): return captured(guid, use).map(Verdict.moved) ?? .lost
         // A label may be that of a mapping inside.
         case .label: return .unknown
         case .device(let path):
@@ -84,6 +101,17 @@ struct DeviceJudge {
             }
             return .moved(volume.number)
         }
+    }
+
+    /// The partition that had this PARTUUID in the captured MBR.
+    private func captured(_ partUUID: String, _ use: DeviceWord.Use) -> Int? {
+        var number = capturedPartUUIDs[partUUID]
+        if number == nil, let name = MBRPartitionName(partUUID: partUUID), capturedSignatures.contains(name.signature) {
+            number = name.number
+        }
+        let volume = volumes.first { $0.number == number && $0.isPartition }
+        guard let volume, volume.uuid != nil, fits(volume, use) else { return nil }
+        return volume.number
     }
 
     private func fits(_ volume: BootVolume, _ use: DeviceWord.Use) -> Bool {

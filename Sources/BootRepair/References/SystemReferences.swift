@@ -59,7 +59,8 @@ struct SystemReferences: BootLoader {
             ? BootObstacle(target.survey.accessProblem ?? "its partitions cannot be mounted", onlyHere: true) : nil
         let judge = DeviceJudge(
             volumes: target.survey.volumes, rootPartition: system.rootPartition, fstab: system.fstab,
-            capturedDiskName: target.options.capturedDiskName, words: finding.files.flatMap(\.words))
+            capturedDiskName: target.options.capturedDiskName,
+            capturedPartUUIDs: target.options.capturedPartUUIDs, words: finding.files.flatMap(\.words))
         for file in finding.files {
             plan.judge(file, judge, obstacle: obstacle, by: name)
         }

@@ -13,12 +13,13 @@ package struct LineAddition: Codable, Equatable, Sendable {
         self.done = done
     }
 
-    /// The text with these lines.
-    func apply(to text: String) -> String {
-        let present = Set(text.split(separator: "\n"))
-        let missing = lines.filter { !present.contains($0[...]) }
+    /// The text with these lines. What is there need not be UTF-8, and is kept.
+    func apply(to text: [UInt8]) -> [UInt8] {
+        let newline = UInt8(ascii: "\n")
+        let present = Set(text.split(separator: newline))
+        let missing = lines.filter { !present.contains(Array($0.utf8)[...]) }
         guard !missing.isEmpty else { return text }
-        let start = text.isEmpty || text.hasSuffix("\n") ? text : text + "\n"
-        return start + missing.map { $0 + "\n" }.joined()
+        let start = text.isEmpty || text.last == newline ? text : text + [newline]
+        return start + missing.flatMap { Array($0.utf8) + [newline] }
     }
 }

@@ -30,6 +30,41 @@ package struct WordChange: Codable, Equatable, Sendable {
         return lines.joined(separator: "\n")
     }
 
+    /// The bytes of a text with these words replaced, and the changes whose word is neither there nor replaced already.
+    /// What is not UTF-8 is kept.
+    static func apply(_ changes: [WordChange], to bytes: [UInt8]) -> (bytes: [UInt8], missed: [WordChange]) {
+        var lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        var missed: [WordChange] = []
+        for change in changes {
+            guard lines.indices.contains(change.line), let line = change.applied(to: lines[change.line]) else {
+                missed.append(change)
+                continue
+            }
+            lines[change.line] = line
+        }
+        return (Array(lines.joined(separator: [UInt8(ascii: "\n")])), missed)
+    }
+
+    /// `nil` if another word is there.
+    private func applied(to line: ArraySlice<UInt8>) -> ArraySlice<UInt8>? {
+        func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+        var start = line.startIndex
+        var end = start
+        for _ in 0...max(word, 0) {
+            start = line[end...].firstIndex { !isBlank($0) } ?? line.endIndex
+            end = line[start...].firstIndex(where: isBlank) ?? line.endIndex
+        }
+        if line[start..<end].elementsEqual(to.utf8) { return line }
+        guard line[start..<end].elementsEqual(from.utf8) else { return nil }
+        var rest = line[end...]
+        var excess = to.count - from.count
+        while excess > 0, rest.starts(with: [UInt8(ascii: " "), UInt8(ascii: " ")]) {
+            rest.removeFirst()
+            excess -= 1
+        }
+        return line[..<start] + Array(to.utf8) + rest
+    }
+
     private func applied(to line: Substring) -> Substring {
         var start = line.startIndex
         var end = start

@@ -119,7 +119,8 @@ struct ExtlinuxPlanner {
         let entries = finding.configurations.flatMap(\.entries)
         let judge = DeviceJudge(
             volumes: target.survey.volumes, rootPartition: system.rootPartition, fstab: system.fstab,
-            capturedDiskName: target.options.capturedDiskName, words: entries.flatMap(\.words))
+            capturedDiskName: target.options.capturedDiskName,
+            capturedPartUUIDs: target.options.capturedPartUUIDs, words: entries.flatMap(\.words))
         let obstacle: BootObstacle? =
             target.survey.access == .none
             ? BootObstacle(target.survey.accessProblem ?? "its partitions cannot be mounted", onlyHere: true) : nil

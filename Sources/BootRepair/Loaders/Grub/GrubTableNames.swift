@@ -11,7 +11,7 @@ enum GrubTableNames {
     /// may be of systems on other disks.
     static func changes(in text: String, volumes: [BootVolume], rootPartition: Int) -> [WordChange] {
         let root = volumes.first { $0.number == rootPartition }
-        let numbers = Set(volumes.filter { $0.logicalVolume == nil }.map(\.number))
+        let numbers = Set(volumes.filter(\.isPartition).map(\.number))
         var changes: [WordChange] = []
         var entry: [WordChange] = []
         var isOwn = false

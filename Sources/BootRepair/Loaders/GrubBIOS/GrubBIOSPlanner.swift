@@ -129,7 +129,8 @@ struct GrubBIOSPlanner {
         guard let system = target.system, let grub, system.missingBoot == nil else { return nil }
         if grub.hasCoreImage { return .file(path: "\(grub.folder)/i386-pc/core.img") }
         guard bios.ownTools.contains("grub-mkimage"), grub.configurationProblems != nil,
-            let boot = survey.volume(system.bootPartition), boot.isPartition || boot.logicalVolume != nil,
+            // Not in LUKS or an array: the prefix would name what the image does not open.
+            let boot = survey.volume(system.bootPartition), boot.inside == nil,
             let driver = boot.traits.grubModule
         else { return nil }
         let table = survey.tableKind == .mbr ? "msdos" : "gpt"

@@ -91,7 +91,8 @@ struct GrubEFIPlanner {
             target.obstacleToESP == nil, grub.configurationProblems != nil, finding.ownTools.contains("grub-mkimage"),
             // A shim starts only what is signed.
             loader?.name.lowercased() != "shimx64.efi",
-            let boot = target.survey.volume(system.bootPartition), let uuid = boot.uuid,
+            // Its configuration opens no LUKS volume, and its image knows no arrays.
+            let boot = target.survey.volume(system.bootPartition), boot.inside == nil, let uuid = boot.uuid,
             let driver = boot.traits.grubModule
         else { return nil }
         let modulesFolder = grub.platforms.contains("x86_64-efi") ? "/usr/lib/grub/x86_64-efi" : nil

@@ -86,7 +86,8 @@ struct SystemdBootPlanner {
         let own = finding.own
         let judge = DeviceJudge(
             volumes: target.survey.volumes, rootPartition: system.rootPartition, fstab: system.fstab,
-            capturedDiskName: target.options.capturedDiskName, words: own.flatMap(\.words))
+            capturedDiskName: target.options.capturedDiskName,
+            capturedPartUUIDs: target.options.capturedPartUUIDs, words: own.flatMap(\.words))
         let whole = own.filter { $0.missing.isEmpty }
         for entry in own {
             plan.judgeReferences(

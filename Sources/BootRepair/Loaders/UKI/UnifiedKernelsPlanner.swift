@@ -57,7 +57,8 @@ struct UnifiedKernelsPlanner {
         let own = finding.own + [finding.fallback].compactMap { $0 }.filter { $0.isOwn == true }
         let judge = DeviceJudge(
             volumes: target.survey.volumes, rootPartition: system.rootPartition, fstab: system.fstab,
-            capturedDiskName: target.options.capturedDiskName, words: own.flatMap(\.words))
+            capturedDiskName: target.options.capturedDiskName,
+            capturedPartUUIDs: target.options.capturedPartUUIDs, words: own.flatMap(\.words))
         var isRight = !own.isEmpty
         for image in own {
             let problems = judge.problems(in: image.words, hasInitramfs: image.hasInitramfs)
