@@ -74,6 +74,11 @@ package final class Agent {
             case .doctor(let disk, let question):
                 try sendPieces(try volumes.diagnose(disk, question))
                 try send(.done)
+            case .repair(let disk, let question):
+                // A broken stream is seen by the next answer.
+                let answer = try volumes.repair(disk, question) { text in try? self.send(.log(text)) }
+                try sendPieces(answer)
+                try send(.done)
             }
         } catch {
             switch error {
@@ -104,6 +109,21 @@ package protocol AgentVolumes: AnyObject {
     ///   - question: a `DoctorQuestion` as JSON.
     /// - Returns: a `DoctorReport` as JSON.
     func diagnose(_ disk: UInt32, _ question: [UInt8]) throws(ApplianceError) -> [UInt8]
+    /// - Parameters:
+    ///   - disk: its position in the session's list.
+    ///   - question: a `DoctorQuestion` as JSON.
+    ///   - log: receives what is done.
+    /// - Returns: a `RepairAnswer` as JSON.
+    /// - Throws: only if nothing was changed; always where disks are only read.
+    func repair(_ disk: UInt32, _ question: [UInt8], log: (String) -> Void) throws(ApplianceError) -> [UInt8]
+}
+
+extension AgentVolumes {
+    package func repair(
+        _ disk: UInt32, _ question: [UInt8], log: (String) -> Void
+    ) throws(ApplianceError) -> [UInt8] {
+        throw .refused("disks are only read here")
+    }
 }
 
 /// Folders in place of volumes, for tests: each is one volume.

@@ -24,6 +24,9 @@ package enum AgentRequest: Equatable, Sendable {
     /// Judges how a disk starts, by a `DoctorQuestion` as JSON: `data` with the bytes of a `DoctorReport` as JSON,
     /// then `done`. Nothing is mounted before, and nothing is mounted at its end.
     case doctor(disk: UInt32, question: [UInt8])
+    /// Repairs how a disk starts, by a `DoctorQuestion` as JSON: `log` while it is done, `data` with the bytes of a
+    /// `RepairAnswer` as JSON, then `done`. All of it is on the disk then. Refused where disks are only read.
+    case repair(disk: UInt32, question: [UInt8])
 
     package struct Walk: Equatable, Sendable {
         package var mount: UInt32
@@ -46,7 +49,7 @@ package enum AgentRequest: Equatable, Sendable {
         }
     }
 
-    private enum Code: UInt8 { case keys = 1, volumes, mount, walk, doctor }
+    private enum Code: UInt8 { case keys = 1, volumes, mount, walk, doctor, repair }
 
     package var frame: AgentFrame {
         var bytes = AgentBytes()
@@ -75,6 +78,10 @@ package enum AgentRequest: Equatable, Sendable {
             bytes.put(UInt8((walk.followsLast ? 1 : 0) | (walk.contents ? 2 : 0) | (walk.attributes ? 4 : 0)))
         case .doctor(let disk, let question):
             code = .doctor
+            bytes.put(disk)
+            bytes.put(question)
+        case .repair(let disk, let question):
+            code = .repair
             bytes.put(disk)
             bytes.put(question)
         }
@@ -109,6 +116,7 @@ package enum AgentRequest: Equatable, Sendable {
                     mount: mount, path: path, depth: depth, followsLast: flags & 1 != 0, contents: flags & 2 != 0,
                     attributes: flags & 4 != 0))
         case .doctor: self = .doctor(disk: try reader.number(), question: try reader.string())
+        case .repair: self = .repair(disk: try reader.number(), question: try reader.string())
         case nil: throw .untrusted("an unknown request")
         }
         try reader.end()
@@ -132,10 +140,12 @@ package enum AgentReply: Equatable, Sendable {
     case fileEnd
     /// An entry, or the rest of its contents, cannot be read; the walk continues behind it.
     case problem(path: [UInt8], code: Int32, text: String)
+    /// What a repair does now; it has no end but that of the request.
+    case log(String)
 
     private enum Code: UInt8 {
         case hello = 128
-        case volumes, mounted, done, failed, entry, extents, data, fileEnd, problem
+        case volumes, mounted, done, failed, entry, extents, data, fileEnd, problem, log
     }
 
     /// The largest piece of a file in one frame.
@@ -183,6 +193,9 @@ package enum AgentReply: Equatable, Sendable {
             bytes.put(path)
             bytes.put(number)
             bytes.put(text)
+        case .log(let text):
+            code = .log
+            bytes.put(text)
         }
         return AgentFrame(kind: code.rawValue, payload: bytes.bytes)
     }
@@ -211,6 +224,7 @@ package enum AgentReply: Equatable, Sendable {
             self = .problem(
                 path: try reader.string(limit: AgentEntry.longestPath), code: try reader.number(),
                 text: try reader.text())
+        case .log: self = .log(try reader.text())
         case nil: throw .untrusted("an unknown answer")
         }
         try reader.end()

@@ -27,7 +27,9 @@ package enum ApplianceAgent {
         do {
             let descriptor = try OwnedDescriptor.open(port, .readWrite)
             let channel = AgentChannel(descriptor, cancellation: Cancellation())
-            try Agent(channel, volumes: DiskVolumes(disks, folder: "/run/reforge-agent")).run()
+            // QEMU refuses writes to every disk but one that the host wants repaired.
+            let volumes = DiskVolumes(disks, folder: "/run/reforge-agent", mayRepair: true)
+            try Agent(channel, volumes: volumes).run()
             return 0
         } catch { return fail("\(error)") }
     }

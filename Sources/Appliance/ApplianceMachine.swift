@@ -3,8 +3,8 @@ import Emulator
 import LinuxSystem
 import SystemPackage
 
-/// The command line of the machine that reads an image: no network, no writable disk, no device but what the agent
-/// needs.
+/// The command line of the machine that reads an image: no network, no device but what the agent needs, and no disk
+/// that can be written but the file of an export that is adapted.
 struct ApplianceMachine: Equatable {
     enum Accelerator: String {
         case kvm
@@ -13,8 +13,23 @@ struct ApplianceMachine: Equatable {
     }
 
     struct Disk: Equatable {
-        var socket: FilePath
+        enum Access: Equatable {
+            /// Served by this process, and never written.
+            case readOnly(socket: FilePath)
+            /// A file: JSON objects, one a `-blockdev`, the last of which has the node name `disk`.
+            case writable(nodes: [String])
+        }
+
+        var access: Access
         var logicalSectorSize: Int
+
+        init(socket: FilePath, logicalSectorSize: Int) {
+            (access, self.logicalSectorSize) = (.readOnly(socket: socket), logicalSectorSize)
+        }
+
+        init(_ disk: WritableDisk) {
+            (access, logicalSectorSize) = (.writable(nodes: disk.nodes), disk.logicalSectorSize)
+        }
     }
 
     var media: ApplianceMedia
@@ -43,20 +58,35 @@ struct ApplianceMachine: Equatable {
             "-append", "quiet panic=-1 console=ttyS0 mitigations=off \(Self.kernelWord)",
             "-serial", "stdio",
         ]
-        for (number, disk) in disks.enumerated() {
-            let path = QemuText.json(disk.socket.string)
-            arguments += [
-                "-blockdev",
-                "{\"driver\":\"nbd\",\"node-name\":\"disk\(number)\",\"read-only\":true,"
-                    + "\"server\":{\"type\":\"unix\",\"path\":\(path)}}",
-                "-device",
-                "virtio-blk-pci,drive=disk\(number),serial=\(Self.serialPrefix)\(number),"
-                    + "logical_block_size=\(disk.logicalSectorSize),physical_block_size=\(max(512, disk.logicalSectorSize))",
-            ]
-        }
+        for (number, disk) in disks.enumerated() { arguments += Self.arguments(disk, number) }
         return arguments + [
             "-device", "virtio-serial-pci,max_ports=2", "-chardev", "socket,id=agent,fd=\(channel.rawValue)",
             "-device", "virtserialport,chardev=agent,name=\(Self.portName)",
+        ]
+    }
+
+    private static func arguments(_ disk: Disk, _ number: Int) -> [String] {
+        var arguments: [String] = []
+        let node: String
+        // Errors go to the machine, whose agent reports them: by default, QEMU would stop it where there is no room.
+        let errors: String
+        switch disk.access {
+        case .readOnly(let socket):
+            (node, errors) = ("disk\(number)", "")
+            arguments = [
+                "-blockdev",
+                "{\"driver\":\"nbd\",\"node-name\":\"\(node)\",\"read-only\":true,"
+                    + "\"server\":{\"type\":\"unix\",\"path\":\(QemuText.json(socket.string))}}",
+            ]
+        case .writable(let nodes):
+            (node, errors) = ("disk", ",werror=report,rerror=report")
+            for node in nodes { arguments += ["-blockdev", node] }
+        }
+        return arguments + [
+            "-device",
+            "virtio-blk-pci,drive=\(node),serial=\(serialPrefix)\(number),"
+                + "logical_block_size=\(disk.logicalSectorSize),"
+                + "physical_block_size=\(max(512, disk.logicalSectorSize))\(errors)",
         ]
     }
 

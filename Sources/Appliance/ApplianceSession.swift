@@ -30,6 +30,8 @@ package final class ApplianceSession {
     private let folder: PrivateFolder?
     private let thread: WorkerThread?
     private let diskCount: Int
+    /// Whether the machine writes to its disk.
+    let isWritable: Bool
     /// Disks of this kernel that show images.
     private var kernelDisks: [NetworkBlockDevice] = []
     /// Of the walk under way.
@@ -45,6 +47,10 @@ package final class ApplianceSession {
     /// Argon2 may need as much memory as the machine that chose its cost was willing to give: cryptsetup's default is
     /// at most 1 GiB.
     package static let memoryForLUKS = 2048
+    /// For programs of the installed system, which build an initramfs.
+    package static let memoryForRepair = 1024
+    /// What was written may have to reach a slow disk first.
+    private static let closingSeconds = 600.0
 
     /// Boots the medium with `disks`, read-only.
     /// - Parameter say: receives sentences about the start.
@@ -77,6 +83,21 @@ package final class ApplianceSession {
         }
         (self.servers, self.folder, thread) = (servers, folder, nil)
         diskCount = disks.count
+        isWritable = false
+    }
+
+    /// Boots the medium with one disk that it may write to. The file is complete after `finish`, and of no use without.
+    /// - Parameter say: receives sentences about the start.
+    package init(
+        repairing disk: WritableDisk, media: ApplianceMedia, options: Options, cancellation: Cancellation,
+        say: (String) -> Void
+    ) throws(ApplianceError) {
+        do { try QemuProgram.system.require() } catch { throw .emulator(error) }
+        let started = try Self.start(media, options, [.init(disk)], cancellation, say)
+        (channel, program, kernel) = (started.channel, started.program, started.kernel)
+        (servers, folder, thread) = ([], nil, nil)
+        diskCount = 1
+        isWritable = true
     }
 
     /// An agent in this process, on block devices of this machine: only on the medium, whose kernel reads disks anyway.
@@ -85,6 +106,7 @@ package final class ApplianceSession {
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
         diskCount = disks.count
+        isWritable = false
     }
 
     /// An agent in this process, on images: only on the medium, whose kernel reads them as network block devices.
@@ -113,6 +135,7 @@ package final class ApplianceSession {
         }
         (self.servers, self.folder, program, kernelDisks) = (servers, folder, nil, devices)
         diskCount = disks.count
+        isWritable = false
     }
 
     /// An agent in this process, on folders in place of volumes.
@@ -121,18 +144,33 @@ package final class ApplianceSession {
         (channel, thread, kernel) = (started.channel, started.thread, started.kernel)
         (servers, folder, program) = ([], nil, nil)
         diskCount = 0
+        isWritable = false
     }
 
     /// An agent at the other end of a channel, for tests.
-    init(peer: AgentChannel) throws(ApplianceError) {
+    init(peer: AgentChannel, isWritable: Bool = false) throws(ApplianceError) {
         (channel, thread, kernel) = (peer, nil, try Self.hello(peer, 10))
         (servers, folder, program) = ([], nil, nil)
         diskCount = 0
+        self.isWritable = isWritable
     }
 
     deinit { close() }
 
-    /// Ends the machine. Its disks are read-only, so there is nothing to wait for.
+    /// Ends a machine that has written, once its disk is closed.
+    /// - Throws: if what was written may be incomplete.
+    package func finish() throws(ApplianceError) {
+        guard isWritable, !isClosed, let program else { throw .machine("there is no machine that has written") }
+        let ending = program.end(withinSeconds: Self.closingSeconds)
+        let lines = Self.lastWords(program.lines)
+        close()
+        guard ending == .exited(0) else {
+            let why = ending.map { ": \($0)" } ?? ""
+            throw .machine("the appliance did not close the disk (\(QemuProgram.system.rawValue)\(why)) \(lines)")
+        }
+    }
+
+    /// Ends the machine. Disks that it only reads need no wait; a file that it may have changed is dropped.
     package func close() {
         guard !isClosed else { return }
         isClosed = true

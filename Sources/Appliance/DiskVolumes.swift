@@ -6,12 +6,14 @@ import SystemAccess
 import SystemPackage
 
 /// The volumes of the machine's disks, opened and mounted so that nothing is written: no journal is replayed, groups
-/// are activated read-only, LUKS is opened read-only, and a mirror's member is read by itself.
+/// are activated read-only, LUKS is opened read-only, and a mirror's member is read by itself. Only `repair` writes.
 package final class DiskVolumes: AgentVolumes {
     package var keys: [[UInt8]] = [] { didSet { found = nil } }
     let disks: [FilePath]
     /// Where volumes are mounted, and keys are kept for as long as it takes to try them.
     let folder: FilePath
+    /// Whether `repair` writes: never outside the appliance.
+    let mayRepair: Bool
     private var found: [Found]?
     /// What must stay open, in the order of opening.
     private var held: [AnyObject] = []
@@ -52,8 +54,11 @@ package final class DiskVolumes: AgentVolumes {
         init(_ loop: consuming LoopDevice) { self.loop = loop }
     }
 
-    /// - Parameter disks: nodes of whole disks.
-    package init(_ disks: [FilePath], folder: FilePath) {
+    /// - Parameters:
+    ///   - disks: nodes of whole disks.
+    ///   - mayRepair: whether the host's requests may change them.
+    package init(_ disks: [FilePath], folder: FilePath, mayRepair: Bool = false) {
+        self.mayRepair = mayRepair
         self.disks = disks
         self.folder = folder
     }

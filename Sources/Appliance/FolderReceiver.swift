@@ -73,7 +73,7 @@ package final class FolderReceiver: FileReceiver {
         case .problem(let path, _, let text):
             if open?.entry.path == path { abandon() }
             report(FileProblem(path: path, why: text, cause: .image))
-        case .extents, .done, .hello, .volumes, .mounted, .failed: break
+        case .extents, .done, .hello, .volumes, .mounted, .failed, .log: break
         }
     }
 

@@ -42,7 +42,7 @@ package final class TarReceiver: FileReceiver {
         case .problem(let path, _, let text):
             if open?.entry.path == path { try breakOff() }
             report(FileProblem(path: path, why: text, cause: .image))
-        case .done, .hello, .volumes, .mounted, .failed: break
+        case .done, .hello, .volumes, .mounted, .failed, .log: break
         }
     }
 

@@ -44,7 +44,7 @@ struct WalkCheck {
         case .done:
             guard !isOpen else { throw .untrusted("the end within a file") }
             isDone = true
-        case .hello, .volumes, .mounted, .failed: throw .untrusted("an answer to another request")
+        case .hello, .volumes, .mounted, .failed, .log: throw .untrusted("an answer to another request")
         }
     }
 

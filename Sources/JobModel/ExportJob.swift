@@ -24,6 +24,14 @@ public struct ExportJob: Codable, Equatable, Sendable {
     public var luksKeyFiles: [String] = []
     /// Whether a virtual machine's disk image may name files outside its folder.
     public var allowsBacking = false
+    /// The hypervisor that the disk is adapted to: `vmware`, `hyperv`, `kvm` or `virtualbox`; `nil` for none.
+    public var hypervisor: String?
+    /// With a hypervisor: the folder with the kernel and the initramfs of the medium; `nil` for the usual places.
+    public var media: String?
+    /// With a hypervisor: whether KVM is used where it works.
+    public var allowsKVM = true
+    /// Whether nothing is written.
+    public var isDryRun = false
 
     /// Creates a job with its source and its output.
     public init(image: String, output: String) {
@@ -43,7 +51,10 @@ public struct ExportJob: Codable, Equatable, Sendable {
         if let byteCount, byteCount == 0 || byteCount % 512 != 0 {
             return "--size takes a multiple of 512 bytes, the sector size of virtual machines' disks"
         }
-        if !luksKeyFiles.isEmpty, !isRestored { return "--luks-key-file needs --size, --layout or --partition" }
+        if !luksKeyFiles.isEmpty, !isRestored, hypervisor == nil {
+            return "--luks-key-file needs --for, --size, --layout or --partition"
+        }
+        if hypervisor == nil, media != nil || !allowsKVM { return "--media and --no-kvm need --for" }
         return nil
     }
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import Emulator
 import JobModel
@@ -20,6 +21,12 @@ package enum ExportFormat: String, CaseIterable, Sendable {
         case .vhdx: ["subformat=dynamic"]
         case .qcow2, .vdi, .raw: []
         }
+    }
+
+    /// The options for `qemu-img`, for a hypervisor. VMware's programs take a VMDK for an IDE disk unless it says otherwise,
+    /// and ESXi imports none of these.
+    package func options(for hypervisor: Hypervisor?) -> [String] {
+        options + (self == .vmdk && hypervisor == .vmware ? ["adapter_type=lsilogic"] : [])
     }
 
     /// The longest disk that the format can hold; `nil` without a limit that matters.
@@ -52,8 +59,18 @@ package enum ExportFormat: String, CaseIterable, Sendable {
         }
     }
 
-    /// The format that an option names, or else the suffix of the output.
-    package static func chosen(_ name: String?, for output: FilePath) throws(JobFailure) -> ExportFormat {
+    /// The format that an option names, or else the suffix of the output, or else the usual one of the hypervisor.
+    package static func chosen(
+        _ name: String?, for output: FilePath, _ hypervisor: Hypervisor? = nil
+    ) throws(JobFailure) -> ExportFormat {
+        let format = try chosen(name, output, usual: hypervisor?.formats.first)
+        try hypervisor?.refuse(format)
+        return format
+    }
+
+    private static func chosen(
+        _ name: String?, _ output: FilePath, usual: ExportFormat?
+    ) throws(JobFailure) -> ExportFormat {
         let names = allCases.map(\.rawValue).joined(separator: ", ")
         if let name {
             guard let format = named(name) else {
@@ -62,8 +79,9 @@ package enum ExportFormat: String, CaseIterable, Sendable {
             return format
         }
         let suffix = output.extension ?? ""
-        guard let format = named(suffix) else {
-            let advice = ["zst", "enc", "xz"].contains(suffix.lowercased()) ? " (`reforge copy` makes images)" : ""
+        let isImage = ["zst", "enc", "xz"].contains(suffix.lowercased())
+        guard let format = named(suffix) ?? (isImage ? nil : usual) else {
+            let advice = isImage ? " (`reforge copy` makes images)" : ""
             throw JobFailure(
                 .usage,
                 "the name \(output) does not say which format to write\(advice): let it end in .qcow2, .vmdk, .vhdx, "

@@ -25,7 +25,7 @@ extension ExportOperation {
             return try restore(exact, onto: output.path, &report)
         }
         try QemuImage.create(
-            format: target.format.driver, path: output.path, byteCount: byteCount, options: target.format.options)
+            format: target.format.driver, path: output.path, byteCount: byteCount, options: target.options)
         let folder = try PrivateFolder()
         defer { withExtendedLifetime(folder) {} }
         // The restore names the real path.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import Codecs
 import DiskModel
 import Emulator
@@ -52,33 +53,35 @@ package final class ExportOperation {
     private func exported() throws -> ExportReport {
         let start = SystemFacts.monotonicSeconds()
         if let why = job.contradiction { throw JobFailure(.usage, why) }
-        let format = try ExportFormat.chosen(job.format, for: FilePath(job.output))
-        let target = ExportTarget(FilePath(job.output), format, overwrites: job.overwrites)
+        let hypervisor = try Hypervisor.chosen(job.hypervisor)
+        let format = try ExportFormat.chosen(job.format, for: FilePath(job.output), hypervisor)
+        let target = ExportTarget(FilePath(job.output), format, overwrites: job.overwrites, for: hypervisor)
         try target.refuse(source: job.image)
         try target.refuse()
         if format != .raw || !job.isRestored { try QemuProgram.image.require() }
         let source = try OpenedExportSource(job, keys)
         try keys.refuseUnused(job.image)
         let manifest = source.manifest
-        let lacks = try unreadable(source)
-        if job.partitions.isEmpty { try ExportRemarks.refuse(manifest, job.image) }
-        let byteCount = job.byteCount ?? manifest.geometry.byteCount
-        try format.refuse(byteCount)
-        var report = ExportReport(
-            image: job.image, imageID: source.imageID?.description, output: job.output,
-            format: format.rawValue, byteCount: byteCount, fileByteCount: 0, storedByteCount: 0,
-            start: MachineStart(
-                manifest, format, FilePath(job.output),
-                sectorSize: job.isRestored ? 512 : manifest.geometry.logicalSectorSize),
-            warnings: [], unreadable: lacks)
+        var report = try begunReport(source, target, hypervisor)
+        let sectorSize = job.isRestored ? 512 : manifest.geometry.logicalSectorSize
+        let question = try hypervisor.map { try self.question($0, report.start.firmware, manifest, format) }
+        report.machine = question?.machine?.name
         remark(on: manifest, target, &report)
+        if job.isDryRun {
+            if let question { try foresee(question, manifest, &report) }
+            report.seconds = SystemFacts.monotonicSeconds() - start
+            return report
+        }
         let output = try begun(target)
         do {
             // It keeps a snapshot, and the claim of a disk.
             defer { withExtendedLifetime(source) {} }
             switch source.access {
-            case .restored(let exact): try restore(exact, byteCount: byteCount, target, output, &report)
+            case .restored(let exact): try restore(exact, byteCount: report.byteCount, target, output, &report)
             case .served(let served): try convert(served, target, output)
+            }
+            if let question {
+                try adapt(question, target, output, manifest, sectorSize: sectorSize, &report)
             }
         } catch {
             throw target.explained(
@@ -86,6 +89,26 @@ package final class ExportOperation {
         }
         try finish(target, output, &report)
         report.seconds = SystemFacts.monotonicSeconds() - start
+        return report
+    }
+
+    /// The report of an export that has written nothing yet.
+    private func begunReport(
+        _ source: OpenedExportSource, _ target: ExportTarget, _ hypervisor: Hypervisor?
+    ) throws -> ExportReport {
+        let manifest = source.manifest
+        let lacks = try unreadable(source)
+        if job.partitions.isEmpty { try ExportRemarks.refuse(manifest, job.image) }
+        let byteCount = job.byteCount ?? manifest.geometry.byteCount
+        try target.format.refuse(byteCount)
+        var report = ExportReport(
+            image: job.image, imageID: source.imageID?.description, output: job.output,
+            format: target.format.rawValue, byteCount: byteCount, fileByteCount: 0, storedByteCount: 0,
+            start: MachineStart(
+                manifest, target.format, FilePath(job.output),
+                sectorSize: job.isRestored ? 512 : manifest.geometry.logicalSectorSize, for: hypervisor),
+            warnings: [], unreadable: lacks)
+        report.dryRun = job.isDryRun
         return report
     }
 
@@ -135,7 +158,7 @@ package final class ExportOperation {
         progress.show(phase, done: 0, total: total)
         do throws(EmulatorError) {
             try QemuImage.convert(
-                from: server.uri, to: output.path, format: target.format.driver, options: target.format.options,
+                from: server.uri, to: output.path, format: target.format.driver, options: target.options,
                 progress: { progress.show(phase, done: UInt64(min(max($0, 0), 1) * Double(total)), total: total) },
                 cancellation: cancellation)
         } catch {

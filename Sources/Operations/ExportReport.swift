@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import Imaging
 import JobModel
@@ -27,9 +28,25 @@ package struct ExportReport: Encodable {
     /// Ranges that could not be read at the capture, as sentences.
     package var unreadable: [String] = []
     package var seconds: Double = 0
+    /// Whether nothing was written.
+    package var dryRun = false
+    /// The machine that the disk was adapted to.
+    package var machine: String?
+    /// What may keep it from starting there: after the changes, or without any in a dry run.
+    package var findings: [Finding] = []
+    /// The changes for that machine, a sentence each.
+    package var changed: [String] = []
 
     /// The exit status that the export leads to.
     package var outcome: Outcome {
-        Outcome(!lost.isEmpty || !unreadable.isEmpty ? .badImage : incomplete.isEmpty ? .done : .incomplete)
+        if !lost.isEmpty || !unreadable.isEmpty { return Outcome(.badImage) }
+        return Outcome(incomplete.isEmpty && !findings.contains(where: isOpen) ? .done : .incomplete)
+    }
+
+    /// Whether a finding is a reason not to trust the disk on that machine: it does not start there, or not from each
+    /// of its usual controllers. A dry run leaves to the export what it repairs.
+    private func isOpen(_ finding: Finding) -> Bool {
+        guard finding.severity != .note, !dryRun || finding.isOpen else { return false }
+        return finding.severity == .stops || finding.stage == .driver || finding.stage == .windows
     }
 }

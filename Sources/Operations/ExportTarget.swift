@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import Filesystems
 import Imaging
@@ -11,9 +12,14 @@ package struct ExportTarget {
     package let path: FilePath
     package let format: ExportFormat
     package let overwrites: Bool
+    /// The options for `qemu-img`.
+    let options: [String]
 
-    package init(_ path: FilePath, _ format: ExportFormat, overwrites: Bool) {
+    package init(
+        _ path: FilePath, _ format: ExportFormat, overwrites: Bool, for hypervisor: Hypervisor? = nil
+    ) {
         (self.path, self.format, self.overwrites) = (path, format, overwrites)
+        options = format.options(for: hypervisor)
     }
 
     /// Its folder.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import Emulator
 import ImageModel
@@ -17,10 +18,22 @@ package struct MachineStart: Encodable, Equatable {
     package var firmware: Firmware
     /// The command for QEMU, for a shell; `nil` for machines of another architecture.
     package var command: String?
+    /// How the hypervisor's machine is made; `nil` without one.
+    package var advice: String?
 
-    /// - Parameter sectorSize: the logical sector size of the new disk.
-    package init(_ manifest: Manifest, _ format: ExportFormat, _ output: FilePath, sectorSize: Int) {
+    /// - Parameters:
+    ///   - sectorSize: the logical sector size of the new disk.
+    ///   - hypervisor: that of `--for`.
+    package init(
+        _ manifest: Manifest, _ format: ExportFormat, _ output: FilePath, sectorSize: Int,
+        for hypervisor: Hypervisor? = nil
+    ) {
         firmware = Self.firmware(manifest)
+        if let hypervisor {
+            advice = hypervisor.advice(
+                Hypervisor.firmware(firmware, manifest), ShellText.quoted(output.string))
+            guard hypervisor == .kvm else { return }
+        }
         guard ["x86_64", "unknown", ""].contains(manifest.machine.architecture) else { return }
         var words = ["qemu-system-x86_64", "-m", "2G"]
         if firmware == .uefi { words += ["-machine", "q35", "-bios", "/usr/share/ovmf/OVMF.fd"] }
@@ -29,7 +42,7 @@ package struct MachineStart: Encodable, Equatable {
         // A comma ends a value of QEMU's options; a doubled one is a comma.
         let file = plain.replacing(",", with: ",,")
         if sectorSize == 512 {
-            words += ["-drive", "file=\(file),format=\(format.driver)"]
+            words += ["-drive", "file=\(file),format=\(format.driver)\(hypervisor == nil ? "" : ",if=virtio")"]
         } else {
             words += [
                 "-drive", "file=\(file),format=\(format.driver),if=none,id=disk", "-device",

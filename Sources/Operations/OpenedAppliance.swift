@@ -46,13 +46,7 @@ package final class OpenedAppliance {
     static func start(
         _ text: String, _ choice: ApplianceChoice, _ keys: KeyRing, _ events: any EventSink
     ) throws -> Started {
-        let keyBytes = try LUKSKeys(choice.luksKeyFiles).keyFiles().map { path in
-            let bytes = try Files.read(path, limit: Self.longestKey + 1)
-            guard bytes.count <= Self.longestKey else {
-                throw JobFailure(.usage, "\(path) is longer than the \(Self.longestKey) bytes of the longest key")
-            }
-            return bytes
-        }
+        let keyBytes = try keyBytes(choice.luksKeyFiles)
         let started: Started
         if SystemFacts.isRecoveryEnvironment, let disk = Self.localDisk(text) {
             started = Started(
@@ -78,6 +72,17 @@ package final class OpenedAppliance {
         }
         if !keyBytes.isEmpty { try started.session.unlock(keyBytes) }
         return started
+    }
+
+    /// The keys in files of these names.
+    static func keyBytes(_ names: [String]) throws -> [[UInt8]] {
+        try LUKSKeys(names).keyFiles().map { path in
+            let bytes = try Files.read(path, limit: longestKey + 1)
+            guard bytes.count <= longestKey else {
+                throw JobFailure(.usage, "\(path) is longer than the \(longestKey) bytes of the longest key")
+            }
+            return bytes
+        }
     }
 
     /// The node of a disk; `nil` for an image or a snapshot.

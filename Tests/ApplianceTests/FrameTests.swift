@@ -27,7 +27,7 @@ struct FrameTests {
         return [
             .hello(kernel: "6.1"), .volumes([volume]), .mounted(3), .done, .failed(code: 2, text: "gone"),
             .entry(rich), .entry(entry("l", .link)), .extents([0..<4, 8..<9]), .data(offset: 1 << 40, [1, 2]), .fileEnd,
-            .problem(path: Array("x".utf8), code: 5, text: "EIO"),
+            .problem(path: Array("x".utf8), code: 5, text: "EIO"), .log("update-initramfs: Generating"),
         ]
     }
 
@@ -44,7 +44,7 @@ struct FrameTests {
             .mount(volume: 0, .standard),
             .walk(.init(mount: 1, path: [47], depth: 2, followsLast: true, contents: false)),
             .walk(.init(mount: 1, path: [47], attributes: true)),
-            .doctor(disk: 2, question: Array("{}".utf8)),
+            .doctor(disk: 2, question: Array("{}".utf8)), .repair(disk: 0, question: Array("{}".utf8)),
         ]
         for request in requests { #expect(try AgentRequest(request.frame) == request) }
     }
@@ -94,7 +94,7 @@ struct FrameTests {
                     in: 0...255, using: &random)
             }
             _ = try? AgentReply(frame)
-            _ = try? AgentRequest(AgentFrame(kind: frame.kind & 3, payload: frame.payload))
+            _ = try? AgentRequest(AgentFrame(kind: frame.kind & 7, payload: frame.payload))
         }
     }
 

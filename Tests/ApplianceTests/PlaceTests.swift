@@ -97,7 +97,25 @@ struct PlaceTests {
         #expect(arguments.contains("-nodefaults") && !arguments.contains { $0.contains("netdev") })
         #expect(arguments.contains { $0.contains("\"read-only\":true") && $0.contains("a,b\\\"c") })
         #expect(arguments.contains { $0.contains("logical_block_size=4096") })
+        #expect(!arguments.contains { $0.contains("werror") })
         #expect(ApplianceAgent.isWanted(commandLine: "quiet \(ApplianceMachine.kernelWord)\n"))
         #expect(!ApplianceAgent.isWanted(commandLine: "quiet reforge.agents"))
+    }
+
+    @Test func theOneDiskThatIsWrittenIsTheFile() {
+        let nodes = [#"{"driver":"file","node-name":"file"}"#, #"{"driver":"qcow2","node-name":"disk","file":"file"}"#]
+        let machine = ApplianceMachine(
+            media: ApplianceMedia(kernel: "/m/vmlinuz", initramfs: "/m/initramfs.img"), accelerator: .tcg,
+            memoryMiB: 1024, processorCount: 1,
+            disks: [.init(WritableDisk(nodes: nodes, logicalSectorSize: 512))], channel: FileDescriptor(rawValue: 9))
+        let arguments = machine.arguments
+        #expect(arguments.filter { $0 == "-blockdev" }.count == 2 && nodes.allSatisfy(arguments.contains))
+        // Without it, QEMU would stop the machine where there is no room, and nothing would answer.
+        #expect(
+            arguments.contains {
+                $0.hasPrefix("virtio-blk-pci,drive=disk,serial=reforge-disk-0,")
+                    && $0.hasSuffix("werror=report,rerror=report")
+            })
+        #expect(!arguments.contains { $0.contains("netdev") || $0.contains("nbd") })
     }
 }

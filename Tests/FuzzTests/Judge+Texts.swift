@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import Appliance
 import BootRepair
 import ByteParsing
 import DiskModel
@@ -23,6 +24,24 @@ extension Judge {
                 number: 2, range: 2 << 20..<3 << 20, typeGUID: guid, guid: guid, kind: .swap, kindName: "swap",
                 uuid: "0d9a3c5e-0000-4000-8000-000000000002"),
         ]
+    }
+
+    /// A frame of the appliance's agent, as a request and as an answer; its payload as the JSON of a repair.
+    static func agentFrame(_ reader: any BlockReader) throws {
+        let bytes = try reader.readBytes(at: 0, count: Int(clamping: min(reader.byteCount, 1 << 20)))
+        let head = Array(bytes.prefix(AgentFrame.headerByteCount))
+        guard let (kind, count) = try? AgentFrame.header(head) else { return }
+        let payload = Array(bytes.dropFirst(head.count))
+        guard payload.count >= count else { return }
+        let frame = AgentFrame(kind: kind, payload: Array(payload.prefix(count)))
+        if let request = try? AgentRequest(frame) {
+            try demand((try? AgentRequest(request.frame)) == request, "a request that does not come back")
+        }
+        guard case .data(_, let piece) = try? AgentReply(frame), let answer = try? RepairAnswer(json: piece) else {
+            return
+        }
+        try demand(try RepairAnswer(json: answer.json()) == answer, "a repair that does not come back")
+        try demand(answer.findings.allSatisfy { FindingCode.named($0.code) != nil }, "an unknown code")
     }
 
     /// Every first field that changes is replaced in place, and nothing else.

@@ -46,7 +46,7 @@ struct Judge: Sendable {
             Judge(name: "partclone", run: partclone), Judge(name: "initramfs", run: initramfs),
             Judge(name: "program", run: efiProgram), Judge(name: "modules", run: kernelModules),
             Judge(name: "hive", run: systemHive), Judge(name: "bcd", run: bootStore),
-            Judge(name: "entries", run: loaderEntries),
+            Judge(name: "entries", run: loaderEntries), Judge(name: "agent", run: agentFrame),
         ]
 
     /// A volume of any kind.

@@ -101,6 +101,29 @@ def plain(disk: Path, length: int, tree: Path, work: Path, *, fallback_loader: b
     write_bios_loader(disk, tree, work, MIB, MIB)
 
 
+def ahci_only(disk: Path, length: int, tree: Path, work: Path) -> None:
+    """As plain, with an initramfs for AHCI alone, as MODULES=dep makes it on such a machine: it does not start from
+    another controller.
+    """
+    version, _, initramfs = debian_loaders.kernel(tree)
+    # A hard link into the cached tree.
+    initramfs.unlink()
+    modules = "ahci\\nsd_mod\\next4\\n"
+    debian_tree.in_chroot(tree, f"""
+        cp -a /etc/initramfs-tools /tmp/only
+        sed -i 's/^MODULES=.*/MODULES=list/' /tmp/only/initramfs.conf
+        printf '{modules}' >/tmp/only/modules
+        mkinitramfs -d /tmp/only -o /boot/initrd.img-{version} {version}
+        rm -r /tmp/only
+    """)
+    configuration = (tree / "etc/initramfs-tools/initramfs.conf").read_text()
+    replace(
+        tree, "etc/initramfs-tools/initramfs.conf",
+        re.sub("^MODULES=.*", "MODULES=dep", configuration, flags=re.MULTILINE),
+    )  # fmt: skip
+    plain(disk, length, tree, work)
+
+
 def mbr(disk: Path, length: int, tree: Path, work: Path) -> None:
     """MBR: ext4 root, and ext4 /home and swap as logical partitions. Boots by BIOS, with core.img after the MBR."""
     swap_start = length - SWAP_BYTES
@@ -336,6 +359,7 @@ def luks(disk: Path, length: int, tree: Path, work: Path) -> None:
 
 LAYOUTS: dict[str, tuple[list[str], Layout]] = {
     "plain": (debian_tree.PACKAGES, plain),
+    "ahci-only": (debian_tree.PACKAGES, ahci_only),
     "mbr": (debian_tree.PACKAGES, mbr),
     "mbr-only": (debian_tree.PACKAGES, mbr_only),
     "uefi-only": (debian_tree.PACKAGES, uefi_only),

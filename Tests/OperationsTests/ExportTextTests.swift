@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import BootRepair
 import DiskModel
 import ImageModel
 import JobModel
@@ -102,6 +103,20 @@ import Testing
         #expect(large.command?.contains("logical_block_size=4096") == true)
         manifest.machine.architecture = "aarch64"
         #expect(MachineStart(manifest, .qcow2, "a.qcow2", sectorSize: 512).command == nil)
+    }
+
+    @Test func aHypervisorHasItsOwnAdvice() throws {
+        let manifest = try manifest()
+        func start(_ hypervisor: Hypervisor) -> MachineStart {
+            MachineStart(manifest, hypervisor.formats[0], "a b", sectorSize: 512, for: hypervisor)
+        }
+        #expect(start(.kvm).command?.contains("if=virtio") == true)
+        for hypervisor in [Hypervisor.vmware, .hyperv, .virtualbox] {
+            #expect(start(hypervisor).command == nil && start(hypervisor).advice?.contains(hypervisor.name) == true)
+        }
+        #expect(start(.vmware).advice?.contains("vmkfstools -i 'a b' ") == true)
+        #expect(Hypervisor.hyperv.advice(.uefi, "a").contains("generation 2"))
+        #expect(Hypervisor.hyperv.advice(.bios, "a").contains("generation 1"))
     }
 
     @Test func aMountListsItsPartitions() throws {

@@ -38,11 +38,22 @@ package struct DoctorQuestion: Codable, Equatable, Sendable {
         disk: FilePath, keyFiles: [FilePath] = [], log: (String) -> Void = { _ in }
     ) throws -> DoctorReport {
         let device = try BlockDevice(opening: disk)
+        let options = options(keyFiles)
+        return report(on: try BootRepair.survey(disk: device, options: options, log: log), options)
+    }
+
+    /// Another machine's options: what runs this is a virtual one.
+    func options(_ keyFiles: [FilePath]) -> BootRepairOptions {
         var options = BootRepairOptions(
             touchNVRAM: false, firmware: machine?.firmware ?? firmware, inRecoveryEnvironment: false,
             capturedDiskName: capturedDiskName, machine: machine)
         options.luksKeyFiles = keyFiles
-        var survey = try BootRepair.survey(disk: device, options: options, log: log)
+        return options
+    }
+
+    /// The judgment of a surveyed disk of this virtual machine.
+    func report(on survey: SystemBootSurvey, _ options: BootRepairOptions) -> DoctorReport {
+        var survey = survey
         // Steps name the disk: here it has a name that it has nowhere else.
         survey.disk.path = subject
         survey.disk.kernelName = survey.disk.kernelName == nil ? nil : "DISK"

@@ -56,6 +56,11 @@ extension DoctorReport {
     /// table, and its texts cannot harm a terminal.
     package init(json: [UInt8]) throws(DoctorError) {
         self = try DoctorJSON.decode(DoctorReport.self, json, limit: Self.longestJSON)
+        try check()
+    }
+
+    /// Refuses what no agent sends; whether it starts follows from the findings.
+    mutating func check() throws(DoctorError) {
         guard schema == 1 else { throw .malformed("it is of version \(schema)") }
         guard findings.count <= Self.mostFindings, alreadyRight.count <= Self.mostFindings else {
             throw .malformed("it has \(findings.count) findings")

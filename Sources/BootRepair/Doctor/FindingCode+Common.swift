@@ -6,7 +6,8 @@ extension FindingCode {
     package static let common: [FindingCode] = [
         .noBIOSBoot, .noUEFIBoot, .secureBootUnsigned, .controllerRAIDMode, .otherProcessor, .entryMissing,
         .entryNotFirst, .entryStale, .entriesUnreadable, .tableMissing, .espUnreadable, .fallbackMissing,
-        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .systemMissing, .systemUnread,
+        .fallbackForeign, .stepRefused, .luksSealed, .bitLocker, .kernelMissing, .notAdapted, .systemMissing,
+        .systemUnread,
         .otherSystems, .fstabRootElsewhere, .fstabElsewhere,
         .fstabDeviceName, .resumeLost, .espNotMounted,
     ]
@@ -30,6 +31,9 @@ extension FindingCode {
     static let otherProcessor = FindingCode(
         "other-processor", .firmware, .mayStop, "The installed system is for another processor",
         fix: "Start it on a machine with a processor of its kind")
+    package static let notAdapted = FindingCode(
+        "not-adapted", .driver, .mayStop, "An exported disk was not adapted to its hypervisor: it is as captured",
+        fix: "The finding says why and what helps; boot repair does the same, from the medium in that machine")
     static let luksSealed = FindingCode(
         "luks-sealed", .root, .mayStop, "An encrypted volume is opened by the TPM of the old machine",
         fix: "Have its passphrase or recovery key at hand; enroll the new TPM afterwards")

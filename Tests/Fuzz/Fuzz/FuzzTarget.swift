@@ -85,6 +85,7 @@ struct FuzzTarget {
                     ("\(version)", { try HostileFixture.makeLUKS(version: version) }, HostileFixture.luks)
                 }),
             FuzzTarget(name: "journal", fixtures: [("journal", { [] }, { _ in try .journal() })]),
+            FuzzTarget(name: "agent", text: ({ $0 }, { try Samples.agentFrames })),
             FuzzTarget(name: "fstab", text: ({ $0 }, { [Array(Samples.fstab.utf8)] })),
             FuzzTarget(name: "grub", text: ({ $0 }, { [Array(Samples.grub.utf8)] })),
             FuzzTarget(
