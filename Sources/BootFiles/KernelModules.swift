@@ -159,6 +159,10 @@ package struct KernelModules: Sendable {
         // A driver that the running kernel has built in, and for which this one has no module, is built in there too:
         // PCI bridges, USB's core.
         if device.module == nil {
+            // The driver of cards shows no module, also where it is one.
+            if device.modalias?.hasPrefix("mmc:") == true, !candidates.isEmpty {
+                return ModuleNeed(candidates, for: device.name)
+            }
             return names.first(where: has).map { ModuleNeed([$0], for: device.name) }
         }
         if !candidates.isEmpty { return ModuleNeed(candidates, for: device.name) }

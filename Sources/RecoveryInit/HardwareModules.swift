@@ -14,7 +14,7 @@ struct HardwareModules {
     /// Requests the modules of every new device.
     /// - Returns: whether there were new devices.
     mutating func loadForNewDevices(below devices: FilePath = "/sys/devices") -> Bool {
-        let new = Self.modaliases(below: devices).subtracting(asked)
+        let new = Self.modaliases(below: devices).union(Self.cardModaliases()).subtracting(asked)
         guard !new.isEmpty else { return false }
         asked.formUnion(new)
         Self.load(new.sorted())
@@ -49,6 +49,20 @@ struct HardwareModules {
     static func isPlausible(_ name: String) -> Bool {
         !name.isEmpty && name.utf8.count <= 4096 && !name.hasPrefix("-")
             && name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+    }
+
+    /// The modaliases of SD cards and eMMC: the kernel gives them in events only, never as a file (Linux 6.12,
+    /// drivers/mmc/core/bus.c, mmc_bus_uevent).
+    static func cardModaliases(in bus: FilePath = "/sys/bus/mmc/devices") -> Set<String> {
+        var found: Set<String> = []
+        for name in Files.names(in: bus).prefix(64) {
+            for line in (Files.text(bus.appending(name).appending("uevent")) ?? "").split(separator: "\n")
+            where line.hasPrefix("MODALIAS=") {
+                let text = String(line.dropFirst("MODALIAS=".count))
+                if isPlausible(text) { found.insert(text) }
+            }
+        }
+        return found
     }
 
     /// All modaliases below a folder of sysfs. Links are not followed (they form cycles).

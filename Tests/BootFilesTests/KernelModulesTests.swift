@@ -17,6 +17,7 @@ import Testing
             kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko
             kernel/fs/jbd2/jbd2.ko:
             kernel/crypto/crc32c_generic.ko:
+            kernel/drivers/mmc/core/mmc_block.ko:
 
             """,
             "modules.alias": """
@@ -27,6 +28,7 @@ import Testing
             alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio-pci
             alias fs-ext4 ext4
             alias scsi:t-0x00* sd_mod
+            alias mmc:block mmc_block
 
             """,
             "modules.builtin": "kernel/drivers/scsi/sd_mod.ko\nkernel/drivers/pci/pcie-port.ko\n",
@@ -68,6 +70,8 @@ import Testing
         let bridge = DeviceDriver(modalias: "pci:v00008086d0000244Esv0sd0bc06sc04i01", driver: "pcieport")
         #expect(modules.need(of: bridge) == nil)
         #expect(modules.need(of: DeviceDriver(modalias: "acpi:PNP0A08:")) == nil)
+        // A card, whose driver is a module that sysfs does not show.
+        #expect(modules.need(of: DeviceDriver(modalias: "mmc:block", driver: "mmcblk"))?.modules == ["mmc_block"])
         // A controller that this kernel does not know.
         let newer = DeviceDriver(
             modalias: "pci:v00001234d00005678sv0sd0bc01sc07i00", driver: "mpi3mr", module: "mpi3mr")

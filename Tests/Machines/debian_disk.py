@@ -114,11 +114,11 @@ def write_swap(disk: Path, work: Path, start: int, length: int = SWAP_BYTES) -> 
 
 def write_bios_loader(
     disk: Path, tree: Path, work: Path, core_start: int, room: int, *, prefix: str = "(,gpt3)/boot/grub",
-    modules: str = "part_gpt ext2",
+    modules: str = "part_gpt ext2", early: str | None = None,
 ) -> None:  # fmt: skip
     """Installs GRUB like grub-install for i386-pc: core.img at `core_start`, boot.img in sector 0."""
     core_file = work / "core.img"
-    make_grub_image(tree, "i386-pc", core_file, prefix, f"biosdisk {modules}")
+    make_grub_image(tree, "i386-pc", core_file, prefix, f"biosdisk {modules}", early)
     core = bytearray(core_file.read_bytes())
     core += bytes(-len(core) % SECTOR)
     if len(core) > room:

@@ -175,6 +175,23 @@ def uefi_only(disk: Path, length: int, tree: Path, work: Path) -> None:
     write_swap(disk, work, swap_start)
 
 
+def make_btrfs(length: int, tree: Path, work: Path) -> Path:
+    """A file with Btrfs, and the system in its subvolumes @ and @home."""
+    log("Btrfs")
+    filesystem = work / "btrfs"
+    with open(filesystem, "wb") as handle:
+        handle.truncate(length)
+    run("mkfs.btrfs", "-q", "-U", ROOT_UUID, filesystem)
+    # Its own mount namespace: mount and loop device disappear with it, however it ends.
+    run("unshare", "--mount", "--propagation", "private", "sh", "-euc", """
+        mkdir "$2"; mount -o loop "$1" "$2"
+        btrfs -q subvolume create "$2/@"; btrfs -q subvolume create "$2/@home"
+        cp -a --sparse=always "$3/." "$2/@"; mv "$2/@/home/proof" "$2/@home"
+        umount "$2"
+    """, "sh", filesystem, work / "mounted", tree, timeout=300)  # fmt: skip
+    return filesystem
+
+
 def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
     """GPT: ESP, Btrfs with the subvolumes @ and @home, swap. Boots by UEFI."""
     root_start = MIB + ESP_BYTES
@@ -192,19 +209,7 @@ def btrfs(disk: Path, length: int, tree: Path, work: Path) -> None:
         ("insmod ext2", "insmod btrfs"), ("\t/boot/", "\t/@/boot/"), (r"(root=UUID=\S+ ro)", r"\1 rootflags=subvol=@"),
     ])  # fmt: skip
     write_esp(disk, tree, work, MIB, modules="btrfs", folder="/@/boot/grub")
-    log("Btrfs")
-    filesystem = work / "btrfs"
-    with open(filesystem, "wb") as handle:
-        handle.truncate(swap_start - root_start)
-    run("mkfs.btrfs", "-q", "-U", ROOT_UUID, filesystem)
-    # Its own mount namespace: mount and loop device disappear with it, however it ends.
-    run("unshare", "--mount", "--propagation", "private", "sh", "-euc", """
-        mkdir "$2"; mount -o loop "$1" "$2"
-        btrfs -q subvolume create "$2/@"; btrfs -q subvolume create "$2/@home"
-        cp -a --sparse=always "$3/." "$2/@"; mv "$2/@/home/proof" "$2/@home"
-        umount "$2"
-    """, "sh", filesystem, work / "mounted", tree, timeout=300)  # fmt: skip
-    put(filesystem, disk, root_start)
+    put(make_btrfs(swap_start - root_start, tree, work), disk, root_start)
     write_swap(disk, work, swap_start)
 
 

@@ -48,6 +48,12 @@ def full_only(test: Test) -> Test:
     return test
 
 
+def sampled(test: Test) -> Test:
+    """Marks a `full_only` test of a file with `SAMPLE`: so many of its marked tests, chosen by the seed, run always."""
+    test.sampled = True  # type: ignore[attr-defined]
+    return test
+
+
 @dataclass
 class Shared:
     """State of the whole run, common to all of its processes."""
@@ -57,6 +63,7 @@ class Shared:
     binary: Path
     full: bool
     seed: int
+    chosen: frozenset[str] = frozenset()  # tests that run without `--full` although they are `full_only`
 
     def once(self, name: str, make: Callable[[], Result]) -> Result:
         """Runs `make` at the first call, while other tests that need the result wait; a failure or skip is kept, too.

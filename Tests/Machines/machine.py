@@ -50,7 +50,7 @@ class Disk:
     """A disk file and its controller."""
 
     path: Path
-    bus: str = "virtio"  # virtio, nvme, sata, usb, scsi
+    bus: str = "virtio"  # virtio, nvme, sata, usb, scsi, sd (a card: its length is a power of two)
     serial: str = ""
     snapshot: bool = False  # writes are dropped
     sector_size: int = 512
@@ -313,6 +313,8 @@ class Machine:
             command += ["-device", "qemu-xhci,id=xhci"]
         if any(disk.bus == "scsi" for disk in self._disks):
             command += ["-device", "virtio-scsi-pci,id=scsi"]
+        if any(disk.bus == "sd" for disk in self._disks):
+            command += ["-device", "sdhci-pci"]
         # Controllers must precede their devices.
         command = _controllers_first(command)
         if self._cdrom is not None:
@@ -349,7 +351,10 @@ class Machine:
             "sata": f"ide-hd,bus=ide.{number}",  # q35's own AHCI
             "usb": "usb-storage,bus=xhci.0,removable=on",
             "scsi": "scsi-hd,bus=scsi.0",
+            "sd": "sd-card",
         }[disk.bus] + f",drive=disk{number}"
+        if disk.bus == "sd":
+            return ["-drive", drive, "-device", device]  # a card has neither a serial of its own nor a boot index
         if disk.serial or disk.bus == "nvme":
             device += f",serial={disk.serial or f'DISK{number}'}"
         if disk.sector_size != 512:
@@ -364,13 +369,13 @@ class Machine:
 
 
 def _controllers_first(command: list[str]) -> list[str]:
-    """Moves `-device qemu-xhci…` and `-device virtio-scsi-pci…` in front of all drives."""
+    """Moves the controllers of USB, SCSI and SD in front of all drives."""
     controllers: list[str] = []
     rest: list[str] = []
     index = 0
     while index < len(command):
         pair = command[index : index + 2]
-        if pair[0] == "-device" and pair[1].startswith(("qemu-xhci", "virtio-scsi-pci")):
+        if pair[0] == "-device" and pair[1].startswith(("qemu-xhci", "virtio-scsi-pci", "sdhci-pci")):
             controllers += pair
             index += 2
         else:

@@ -46,7 +46,7 @@ class Proof:
 
         `root_over`: bytes that the root must exceed; `esp`: whether the system has an ESP.
         """
-        device = {"virtio": "vd", "nvme": "nvme", "sata": "sd", "usb": "sd", "scsi": "sd", None: ""}[bus]
+        device = {"virtio": "vd", "nvme": "nvme", "sata": "sd", "usb": "sd", "scsi": "sd", "sd": "mmcblk", None: ""}[bus]
         swap = self["swap"].split()
         checks = {
             f"the firmware is {self['firmware']}, not {firmware}": self["firmware"] == firmware,

@@ -80,6 +80,15 @@ import Testing
         #expect(HardwareModules.modaliases(below: folder.path) == ["pci:v1", "usb:v2"])
     }
 
+    @Test func findsCards() throws {
+        let folder = try TemporaryFolder()
+        try Files.makeFolders(folder.file("mmc0:4567"))
+        try Files.write(
+            Array("MMC_TYPE=SD\nMMC_NAME=QEMU!\nMODALIAS=mmc:block\n".utf8), to: folder.file("mmc0:4567/uevent"))
+        #expect(HardwareModules.cardModaliases(in: folder.path) == ["mmc:block"])
+        #expect(HardwareModules.cardModaliases(in: folder.path.appending("none")).isEmpty)
+    }
+
     @Test(
         arguments: [
             (0.5, 0.5, 1, nil, false), (1.5, 1.2, 1, nil, true), (1.5, 0.2, 1, nil, false), (5, 5, 0, nil, false),
