@@ -175,34 +175,30 @@ final class Pruner {
     func adopt(
         _ packs: inout [StoreName: PackUse], _ isYoung: (PackUse) -> Bool
     ) throws(ImageError) -> IndexSet {
-        let set = try repository.indexSet()
-        // An index that the medium fails to return is not damaged.
-        for one in set.damaged { if case .system = one.error { throw one.error } }
-        var whole: [IndexFile] = []
-        var damaged = set.damaged.map(\.name)
-        for file in set.files {
-            do {
-                var cursor = IndexFile.Cursor(file)
-                while try cursor.next() != nil {}
-                whole.append(file)
-            } catch {
-                if case .system = error { throw error }
-                damaged.append(file.name)
-                report.notes.append("\(error)")
-            }
-        }
-        report.notes += set.damaged.map { "\($0.error)" }
+        let (whole, damaged) = try wholeIndexes()
         for file in whole {
             for name in file.packs { packs[name]?.isIndexed = true }
         }
         var entries: [IndexEntry] = []
+        var sources: [PackUse] = []
         var added: [IndexFile] = []
+        var isComplete = true
         func write() throws(ImageError) {
             guard !entries.isEmpty else { return }
-            if !dryRun { added.append(try writeIndex(entries)) }
-            entries = []
+            do { if !dryRun { added.append(try writeIndex(entries)) } } catch {
+                // A capture that ended for lack of space can leave packs without an index. What can be removed without
+                // one makes the space.
+                guard error.isFull else { throw error }
+                isComplete = false
+                for use in sources { packs[use.name]?.isIndexed = false }
+                report.notes.append(
+                    "\(sources.count) pack\(sources.count == 1 ? " that no index knows stays" : "s that no index knows stay"): "
+                        + "there is no space for an index. Free some space, then prune again")
+                sources = []
+            }
+            for use in sources { report.adopted.add(use.byteCount) }
+            (entries, sources) = ([], [])
         }
-        var isComplete = true
         let check = ContentCheck(repository)
         for use in packs.values.filter({ !$0.isIndexed }).sorted(by: { $0.name < $1.name }) {
             guard !isYoung(use) else {
@@ -231,7 +227,7 @@ final class Pruner {
             // Its contents are treated like all others. A dry run writes no index for it, but if all indexes are intact
             // they already list every needed content.
             packs[use.name]?.isIndexed = !dryRun || damaged.isEmpty
-            if wholeCount > 0 { report.adopted.add(use.byteCount) }
+            if wholeCount > 0 { sources.append(use) }
             if entries.count >= Self.entriesAtOnce { try write() }
         }
         try write()
@@ -241,6 +237,28 @@ final class Pruner {
             report.notes.append("\(damaged.count) damaged indexes were rebuilt from the packs")
         }
         return IndexSet(files: whole + added, damaged: [])
+    }
+
+    /// The indexes that are whole, by reading all their pages, and the names of the others.
+    private func wholeIndexes() throws(ImageError) -> (whole: [IndexFile], damaged: [StoreName]) {
+        let set = try repository.indexSet()
+        // An index that the medium fails to return is not damaged.
+        for one in set.damaged { if case .system = one.error { throw one.error } }
+        var whole: [IndexFile] = []
+        var damaged = set.damaged.map(\.name)
+        for file in set.files {
+            do {
+                var cursor = IndexFile.Cursor(file)
+                while try cursor.next() != nil {}
+                whole.append(file)
+            } catch {
+                if case .system = error { throw error }
+                damaged.append(file.name)
+                report.notes.append("\(error)")
+            }
+        }
+        report.notes += set.damaged.map { "\($0.error)" }
+        return (whole, damaged)
     }
 
     /// The intact contents of a pack.
