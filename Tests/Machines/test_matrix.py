@@ -22,7 +22,7 @@ from matrix_disks import SOURCE_BYTES, results_file, source_disk
 from matrix_initramfs import LUKS_PASSPHRASE
 from proof import DEAD_ENDS, Proof, wait_for_proof
 from test_medium import needs_secure_firmware
-from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings, stick_with
+from test_restore import PANIC, TARGET_SERIAL, medium, restore_settings, stick_with
 
 SOURCE_MIB = SOURCE_BYTES // MIB
 MEBIBYTES = {"larger": SOURCE_MIB + 1024, "smaller": SOURCE_MIB - 1024, "same": SOURCE_MIB, "4kn": SOURCE_MIB + 1024}
@@ -118,7 +118,10 @@ def restore(ctx: Context, cell: Cell) -> Restored:
         nvram = {} if cell.firmware == "bios" else {"nvram": done.nvram}
         machine = medium(ctx, "restore", settings_of(cell), disks, firmware=cell.firmware, **nvram)
     with machine:
-        done.seconds["restore"] = machine.wait_for_exit(max(RESTORE_TIMEOUT, LONG_TIMEOUT), unless=PANIC)
+        # Behind a failure, the medium stays on with its menu.
+        if machine.wait_for(r"^REFORGE-RESULT exit=(\d+)", LONG_TIMEOUT, unless=PANIC)[1] == "0":
+            machine.wait_for_exit(120, unless=PANIC)
+        done.seconds["restore"] = time.monotonic() - machine.started
         done.said = machine.text()
     images.unlink()
     note(f"the medium ended after {done.seconds['restore']:.0f} s")
