@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import debian_loaders
-from debian_layouts import add_to_initramfs, replace
+from debian_layouts import replace
 from debian_tree import in_chroot, run, scratch_directory
 
 LUKS_PASSPHRASE = "proof"
@@ -107,13 +107,26 @@ def use_mkinitcpio(tree: Path) -> None:
     in_chroot(tree, "mkinitcpio -P")
 
 
+def pack_again(tree: Path, files: dict[str, str]) -> None:
+    """Adds files to the initramfs: the generator's hooks cannot see volumes of a disk that does not exist yet."""
+    initramfs = debian_loaders.kernel(tree)[2]
+    root = tree / "tmp/initramfs"
+    root.mkdir()
+    run("sh", "-euc", 'zstd -q -d -c "$1" | cpio -i --quiet -D "$2"', "sh", initramfs, root)
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        replace(root, name, content)
+        (root / name).chmod(0o600)
+    initramfs.unlink()
+    pack = 'cd "$2"; find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0 | zstd -q -3 -o "$1"'
+    run("sh", "-euc", pack, "sh", initramfs, root)
+    shutil.rmtree(root)
+
+
 def add_key(tree: Path, uuid: str) -> None:
-    """The key of the root's LUKS, as cryptsetup-initramfs adds it: its hook cannot see a disk that does not exist."""
+    """The key of the root's LUKS, as cryptsetup-initramfs adds it."""
     name = "cryptroot/keyfiles/root_crypt.key"
-    crypttab = f"root_crypt UUID={uuid} /{name} luks,discard\n"
-    files = {"cryptroot/crypttab": crypttab.encode(), name: LUKS_PASSPHRASE.encode()}
-    add_to_initramfs(tree / "boot", files, tree / "tmp")
-    shutil.rmtree(tree / "tmp/initramfs")
+    pack_again(tree, {"cryptroot/crypttab": f"root_crypt UUID={uuid} /{name} luks,discard\n", name: LUKS_PASSPHRASE})
 
 
 def add_array(tree: Path, uuid: str) -> None:
@@ -122,5 +135,4 @@ def add_array(tree: Path, uuid: str) -> None:
     name = ":".join(digits[index : index + 8] for index in range(0, 32, 8))
     text = f"HOMEHOST <system>\nARRAY /dev/md/0 metadata=1.2 UUID={name} name=proof:0\n"
     replace(tree, "etc/mdadm/mdadm.conf", text)
-    add_to_initramfs(tree / "boot", {"etc/mdadm/mdadm.conf": text.encode()}, tree / "tmp")
-    shutil.rmtree(tree / "tmp/initramfs")
+    pack_again(tree, {"etc/mdadm/mdadm.conf": text})

@@ -30,17 +30,21 @@ NVME = {
 
 
 class Broken:
-    """A copy of the Debian disk (1 BIOS boot, 2 ESP, 3 ext4 root, 4 swap) whose files can be changed."""
+    """A copy of the Debian disk (1 BIOS boot, 2 ESP, 3 ext4 root, 4 swap), or of another one, whose files can be changed.
 
-    def __init__(self, ctx: Context, name: str) -> None:
+    `root` and `esp` are indices of partitions.
+    """
+
+    def __init__(self, ctx: Context, name: str, source: Path | None = None, root: int = 2, esp: int = 1) -> None:
         self.folder = ctx.folder
-        self.disk = copy_sparse(ctx.debian_disk(), ctx.folder / f"{name}.raw")
+        self.disk = copy_sparse(source or ctx.debian_disk(), ctx.folder / f"{name}.raw")
+        self.root, self.esp = root, esp
         table = json.loads(run("sfdisk", "--json", self.disk))["partitiontable"]["partitions"]
         self.starts = [part["start"] * SECTOR for part in table]
 
     def debugfs(self, command: str) -> str:
         """Runs a command of debugfs on the root filesystem."""
-        return run("debugfs", "-w", "-R", command, f"{self.disk}?offset={self.starts[2]}")
+        return run("debugfs", "-w", "-R", command, f"{self.disk}?offset={self.starts[self.root]}")
 
     def read(self, path: str) -> str:
         """A text file of the root filesystem."""
@@ -52,6 +56,10 @@ class Broken:
         made.write_bytes(content)
         self.debugfs(f"rm {path}")
         self.debugfs(f"write {made} {path}")
+
+    def mtools(self, program: str, *words: str | Path) -> str:
+        """Runs a program of mtools on the EFI system partition."""
+        return run(program, "-i", f"{self.disk}@@{self.starts[self.esp]}", *words, MTOOLS_SKIP_CHECK="1")
 
     def names(self, prefix: str) -> list[str]:
         """Files of /boot that begin so."""
@@ -81,7 +89,7 @@ def codes(report: dict[str, Any], severity: str | None = None) -> list[str]:
 def break_menu(broken: Broken) -> None:
     """grub.cfg looks for another root."""
     menu = broken.read("/boot/grub/grub.cfg")
-    uuid = run("blkid", "-p", "-O", str(broken.starts[2]), "-o", "value", "-s", "UUID", broken.disk).strip()
+    uuid = run("blkid", "-p", "-O", str(broken.starts[broken.root]), "-o", "value", "-s", "UUID", broken.disk).strip()
     broken.write("/boot/grub/grub.cfg", menu.replace(uuid, LOST).encode())
 
 
