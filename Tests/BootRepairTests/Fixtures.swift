@@ -74,6 +74,14 @@ enum Fixture {
         return survey
     }
 
+    /// An archive with one file, in the format newc (Linux, driver-api/early-userspace/buffer-format).
+    static let initramfs: [UInt8] = ["init", "TRAILER!!!"].flatMap { (name: String) -> [UInt8] in
+        let length = "0000000" + String(name.utf8.count + 1, radix: 16, uppercase: true)
+        let fields = (0..<13).map { $0 == 11 ? length : "00000000" }.joined()
+        let entry = Array("070701\(fields)\(name)\0".utf8)
+        return entry + [UInt8](repeating: 0, count: (4 - entry.count % 4) % 4)
+    }
+
     /// A system that started by BIOS, on a GPT with an empty EFI system partition.
     /// - Parameter platforms: what its own GRUB is for.
     static func formerBIOS(_ platforms: [String]) -> SystemBootSurvey {

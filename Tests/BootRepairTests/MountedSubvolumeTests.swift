@@ -58,6 +58,8 @@ struct MountedSubvolumeTests {
             try Files.write(
                 Array("linux /v root=UUID=\(uuid) rootflags=subvol=@\n".utf8),
                 to: mounted.appending("@boot/grub/grub.cfg"))
+            try Files.write([], to: mounted.appending("@boot/vmlinuz-1"))
+            try Files.write(Fixture.initramfs, to: mounted.appending("@boot/initrd.img-1"))
             for name in systems {
                 let system = mounted.appending(name)
                 try run(["btrfs", "-q", "subvolume", "create", system.string])

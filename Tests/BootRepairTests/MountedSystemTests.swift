@@ -43,7 +43,7 @@ struct MountedSystemTests {
             "menuentry x {\nsearch --fs-uuid --set=root \(Fixture.rootUUID)\nlinux /v root=UUID=\(Fixture.rootUUID)\n}\n"
         try Files.write(Array(configuration.utf8), to: tree.appending("boot/grub/grub.cfg"))
         try Files.write([], to: tree.appending("boot/vmlinuz-1"))
-        try Files.write([], to: tree.appending("boot/initrd.img-1"))
+        try Files.write(Fixture.initramfs, to: tree.appending("boot/initrd.img-1"))
         let image = folder.appending("disk.raw")
         do {
             let file = try OwnedDescriptor.open(image, .readWrite, options: [.create], permissions: [.ownerReadWrite])

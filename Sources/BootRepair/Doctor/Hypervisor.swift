@@ -67,8 +67,8 @@ package enum Hypervisor: String, CaseIterable, Sendable {
         }
     }
 
-    /// A disk of a SCSI or ATA host.
-    private static let disk = DeviceDriver(modalias: "scsi:t-0x00", driver: "sd")
+    /// A disk of a SCSI or ATA host. Its driver `sd` is in a module of another name.
+    private static let disk = DeviceDriver(modalias: "scsi:t-0x00", driver: "sd_mod")
     private static let bus = DeviceDriver(modalias: "acpi:VMBUS:", driver: "hv_vmbus")
 
     private static func vmbus(_ bytes: String) -> DeviceDriver {
