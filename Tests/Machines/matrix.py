@@ -38,8 +38,8 @@ COMMONEST = "grub-ext4"
 
 # Started by UEFI from files that Debian 12 does not sign.
 UNSIGNED = {"systemd-boot", "uki"}
-# Reforge makes only GRUB for the other firmware, and reads its files from partitions and logical volumes.
-NOT_CONVERTED = {"grub-luks1", "grub-md", "systemd-boot", "uki", "extlinux"}
+# Reforge makes only GRUB for the other firmware.
+NOT_CONVERTED = {"systemd-boot", "uki", "extlinux"}
 # An ext4 root, and little else: these fit into 2 GiB.
 SMALL = {"grub-ext4", "extlinux", "dracut", "mkinitcpio"}
 
