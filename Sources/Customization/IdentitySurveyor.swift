@@ -135,8 +135,8 @@ struct IdentitySurveyor {
 
     private mutating func read(_ path: String, _ anchor: borrowing AnchoredFolder) {
         guard !survey.texts.contains(where: { $0.path == path }) else { return }
-        // A broken link and a folder hold nothing.
-        guard anchor.exists(path), anchor.kind(of: path) != .folder else { return }
+        // Other entries hold no text: folders, broken links, and links to /dev/null, by which systemd masks a unit.
+        guard anchor.kind(at: path) == .file else { return }
         let room = min(IdentityFiles.longestText, IdentityFiles.mostBytes - byteCount)
         do throws(SystemCallError) {
             let bytes = try anchor.readWhole(path, limit: room)

@@ -16,11 +16,25 @@ extension AnchoredFolder {
         guard let place = try? parent(of: inner) else { return nil }
         var status = stat()
         guard fstatat(place.folder.raw.rawValue, place.name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { return nil }
-        switch status.st_mode & S_IFMT {
-        case S_IFREG: return .file
-        case S_IFDIR: return .folder
-        case S_IFLNK: return .link
-        default: return .other
+        return Self.kind(status.st_mode)
+    }
+
+    /// The kind of what a path leads to, with links resolved inside this folder; `nil` if there is nothing.
+    ///
+    /// The corresponding C functions are `openat2`, with O_PATH, and `fstat`.
+    package func kind(at inner: String) -> EntryKind? {
+        guard let entry = try? open(inner, .readOnly, options: [.init(rawValue: rf_o_path())]) else { return nil }
+        var status = stat()
+        guard fstat(entry.raw.rawValue, &status) == 0 else { return nil }
+        return Self.kind(status.st_mode)
+    }
+
+    private static func kind(_ mode: mode_t) -> EntryKind {
+        switch mode & S_IFMT {
+        case S_IFREG: .file
+        case S_IFDIR: .folder
+        case S_IFLNK: .link
+        default: .other
         }
     }
 

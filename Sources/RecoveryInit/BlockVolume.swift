@@ -24,10 +24,12 @@ struct BlockVolume: Equatable, Sendable {
     /// The path of the node.
     var path: String { "/dev/\(node)" }
 
-    /// The best name for it in a location.
-    var locationName: ImageAddress.VolumeName {
-        if let uuid, !uuid.isEmpty { return .uuid(uuid) }
-        return .device(path)
+    /// The best name for it in a location: its UUID, unless another volume, such as a copy of it, has the same.
+    func locationName(among volumes: [BlockVolume]) -> ImageAddress.VolumeName {
+        guard let uuid, !uuid.isEmpty, (try? Self.choose(.uuid(uuid), from: volumes)) != nil else {
+            return .device(path)
+        }
+        return .uuid(uuid)
     }
 
     /// The fields of `blkid -p -o export`: `KEY=VALUE` a line, with backslashes before shell special characters.

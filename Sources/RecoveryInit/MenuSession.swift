@@ -154,7 +154,7 @@ final class MenuSession {
                 return try ImageAddress.parse(setting: text)
             }
             return index < volumes.count
-                ? ImageAddress.volume(volumes[index].locationName, path: path)
+                ? ImageAddress.volume(volumes[index].locationName(among: machine.volumes()), path: path)
                 : repositories[index - volumes.count].location
         }
         let password = place.description.hasSuffix("@") ? try askPassword(place, name) : nil

@@ -31,6 +31,21 @@ struct AnchoredChangeTests {
         for path in ["..", ".", "/", ""] { #expect(throws: SystemCallError.self) { try anchor.remove(path) } }
     }
 
+    /// A masked unit of systemd leads to a device, which a tree without devices does not open.
+    @Test func knowsWhatALinkLeadsTo() throws {
+        let scratch = try ScratchFolder()
+        let anchor = try AnchoredFolder(scratch.path)
+        try Files.makeFolders(scratch.path.appending("dev"))
+        #expect(try ChildProcess.run(["mkfifo", scratch.path.appending("dev/null").string]).succeeded)
+        try anchor.write([1], to: "file")
+        for (name, target) in [("masked", "/dev/null"), ("plain", "file"), ("up", "/dev"), ("broken", "/nothing")] {
+            try Files.makeLink(scratch.path.appending(name), to: target)
+        }
+        #expect(anchor.kind(at: "masked") == .other && anchor.kind(at: "plain") == .file)
+        #expect(anchor.kind(at: "up") == .folder && anchor.kind(at: "broken") == nil)
+        #expect(anchor.kind(of: "masked") == .link)
+    }
+
     @Test func doesNotCutFilesOff() throws {
         let scratch = try ScratchFolder()
         let anchor = try AnchoredFolder(scratch.path)

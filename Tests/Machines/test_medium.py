@@ -166,7 +166,7 @@ def test_restores_from_ntfs_and_bitlocker(ctx: Context) -> None:
         machine.wait_for(r":/small\.img\.zst .*on \"BITDATA\"", 60, unless=PANIC)
         machine.wait_for(MENU + r"(?s:.*)Number: ", 30)
         machine.send("1\n")
-        number = machine.wait_for(r"(\d+)  UUID=\S+:/small\.img\.zst .*on \"BITDATA\"", 30)[1]
+        number = machine.wait_for(r"(\d+)  \S+:/small\.img\.zst .*on \"BITDATA\"", 30)[1]
         machine.wait_for(r"http://host/path: ", 30)
         machine.send(f"{number}\n")
         machine.wait_for(r"(\d+)  /dev/nvme(?s:.*)Number: ", 30)

@@ -16,6 +16,19 @@ import Testing
         BlockVolume(node: node, disk: disk, type: type, label: label, uuid: uuid, byteCount: 1 << 30)
     }
 
+    /// Two disks may hold copies of one volume: a UUID would name both.
+    @Test func aCopyIsNamedByItsNode() {
+        let volumes = [
+            Self.volume("sda1", "sda", "ntfs", uuid: "57A0"), Self.volume("sdb1", "sdb", "ntfs", uuid: "57a0"),
+            Self.volume("sdc", "sdc", "iso9660", uuid: "1"), Self.volume("sdc1", "sdc", "iso9660", uuid: "1"),
+            Self.volume("sdd1", "sdd", "ext4", uuid: "2"), Self.volume("sde1", "sde", "xfs"),
+        ]
+        #expect(
+            volumes.map { $0.locationName(among: volumes) } == [
+                .device("/dev/sda1"), .device("/dev/sdb1"), .uuid("1"), .uuid("1"), .uuid("2"), .device("/dev/sde1"),
+            ])
+    }
+
     @Test func readsBlkid() {
         // As util-linux 2.38 prints it for `mkfs.ext4 -L 'MY D$k"x'`.
         let fields = BlockVolume.parseExport(
