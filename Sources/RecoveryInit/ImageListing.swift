@@ -58,7 +58,8 @@ enum ImageListing {
                 guard let size else { continue }
                 found.append(
                     FoundImage(
-                        location: .volume(volume.locationName(among: volumes), path: "/" + path), byteCount: UInt64(max(0, size)),
+                        location: .volume(volume.locationName(among: volumes), path: "/" + path),
+                        byteCount: UInt64(max(0, size)),
                         volumeLabel: volume.label))
             }
         }

@@ -86,7 +86,8 @@ struct OpenedVolume: ~Copyable {
         } catch {
             throw JobFailure(
                 .notFound,
-                "There is no \(path) on \(volume.path) (\(volume.locationName(among: [volume]))): \(error.errno.sentence).")
+                "There is no \(path) on \(volume.path) (\(volume.locationName(among: [volume]))): \(error.errno.sentence)."
+            )
         }
     }
 
