@@ -133,6 +133,7 @@ def add_array(tree: Path, uuid: str) -> None:
     """mdadm.conf with the root's array, in the system and in the initramfs."""
     digits = uuid.replace("-", "")
     name = ":".join(digits[index : index + 8] for index in range(0, 32, 8))
-    text = f"HOMEHOST <system>\nARRAY /dev/md/0 metadata=1.2 UUID={name} name=proof:0\n"
+    # Without a program or an address, mdmonitor.service fails.
+    text = f"HOMEHOST <system>\nPROGRAM /bin/true\nARRAY /dev/md/0 metadata=1.2 UUID={name} name=proof:0\n"
     replace(tree, "etc/mdadm/mdadm.conf", text)
     pack_again(tree, {"etc/mdadm/mdadm.conf": text})
