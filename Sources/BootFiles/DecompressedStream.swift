@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import Codecs
 
-/// Decompresses a stream with a built-in codec.
+/// Decompresses one frame or stream with a built-in codec, as Linux does: what follows is another segment.
 final class DecompressedStream: ByteStream, @unchecked Sendable {
     // @unchecked: one thread at a time reads.
     private let source: any ByteStream
@@ -17,13 +17,16 @@ final class DecompressedStream: ByteStream, @unchecked Sendable {
         self.source = source
         do throws(CodecError) {
             switch compression {
-            case .zstd: decompressor = try ZstdStreamDecompressor()
-            case .xz: decompressor = try XZStreamDecompressor()
+            case .zstd: decompressor = try ZstdStreamDecompressor(isOneFrame: true)
+            case .xz: decompressor = try XZStreamDecompressor(isOneStream: true)
             case .lzma: decompressor = try XZStreamDecompressor(.lzma)
             case .gzip, .bzip2, .lz4, .lzo: return nil
             }
         } catch { throw .damaged(what: "\(error)") }
     }
+
+    /// The bytes behind the end that were read from the source.
+    var rest: [UInt8] { ((decompressor as? ZstdStreamDecompressor)?.leftover ?? []) + held[start...] }
 
     func next() throws(BootFileError) -> [UInt8] {
         while !isFinished {

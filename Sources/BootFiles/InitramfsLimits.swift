@@ -24,6 +24,8 @@ package struct InitramfsLimits: Equatable, Sendable {
         self.fileCount = fileCount
     }
 
+    /// Compressed segments, in all.
+    static let compressedCount = 1000
     /// Compressed segments inside compressed segments.
     static let depth = 4
 }

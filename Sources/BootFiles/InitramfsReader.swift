@@ -39,6 +39,8 @@ package struct InitramfsReader {
         guard depth < InitramfsLimits.depth else { throw .damaged(what: "compressed streams are nested too deeply") }
         let left = limits.unpackedByteCount - min(limits.unpackedByteCount, result.unpackedByteCount)
         let cursor = StreamCursor(stream, limit: left)
+        // The bytes of this stream up to here that are counted, or are compressed.
+        var counted: UInt64 = 0
         while try cursor.skipZeros() != nil {
             if cursor.position % 4 == 0, CPIOHeader.isMagic(try cursor.peek(6)) {
                 try readArchive(cursor)
@@ -49,17 +51,21 @@ package struct InitramfsReader {
                 throw .damaged(
                     what: "the segment at byte \(cursor.position) is neither a cpio archive nor a compressed stream")
             }
-            result.compressions.append(compression)
-            result.unpackedByteCount += cursor.position
-            if let inner = try DecompressedStream(compression, cursor) {
-                try readSegments(inner, depth: depth + 1)
-            } else {
-                try readSegments(try unpack(compression, cursor), depth: depth + 1)
+            guard result.compressions.count < InitramfsLimits.compressedCount else {
+                throw .tooLarge(what: "it has more than \(InitramfsLimits.compressedCount) compressed streams")
             }
-            // The decoders read to the end of their input.
-            return
+            result.compressions.append(compression)
+            result.unpackedByteCount += cursor.position - counted
+            guard let inner = try DecompressedStream(compression, cursor) else {
+                // A program reads to the end of its input: archives behind such a stream are not seen.
+                try readSegments(try unpack(compression, cursor), depth: depth + 1)
+                return
+            }
+            try readSegments(inner, depth: depth + 1)
+            cursor.giveBack(inner.rest)
+            counted = cursor.position
         }
-        result.unpackedByteCount += cursor.position
+        result.unpackedByteCount += cursor.position - counted
     }
 
     private mutating func readArchive(_ cursor: StreamCursor) throws(BootFileError) {

@@ -81,6 +81,13 @@ final class StreamCursor: ByteStream, @unchecked Sendable {
         return nil
     }
 
+    /// Takes back the last bytes that were read.
+    func giveBack(_ bytes: [UInt8]) {
+        held = bytes + held[start...]
+        start = 0
+        position -= min(position, UInt64(bytes.count))
+    }
+
     /// The rest, in parts.
     func next() throws(BootFileError) -> [UInt8] {
         guard try fill(1) > 0 else { return [] }

@@ -13,12 +13,13 @@ package final class XZStreamDecompressor: StreamDecompressor {
 
     package enum Container: Sendable { case xz, lzip, lzma }
 
-    package init(_ container: Container = .xz) throws(CodecError) {
+    /// - Parameter isOneStream: whether the file ends with its first stream of .xz.
+    package init(_ container: Container = .xz, isOneStream: Bool = false) throws(CodecError) {
         stream = .allocate(capacity: 1)
         stream.initialize(to: lzma_stream())
         // Macros that Swift cannot import (lzma/container.h): LZMA_TELL_NO_CHECK,
         // LZMA_TELL_UNSUPPORTED_CHECK, LZMA_CONCATENATED.
-        let flags: UInt32 = 0x01 | 0x02 | 0x08
+        let flags: UInt32 = 0x01 | 0x02 | (isOneStream ? 0 : 0x08)
         let result: lzma_ret
         switch container {
         case .xz: result = lzma_stream_decoder(stream, Self.memoryLimit, flags)

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import CZstd
 
-/// Decompresses a .zst file of another program: any number of frames (RFC 8878).
+/// Decompresses a .zst file of another program: any number of frames (RFC 8878), or one.
 package final class ZstdStreamDecompressor: StreamDecompressor {
     private let context: OpaquePointer
     /// The start of a frame, held back until its kind is known, and the number of its bytes already passed on.
     private var head: [UInt8] = []
     private var headTaken = 0
     private var isInFrame = false
+    private let isOneFrame: Bool
+    /// The bytes behind the frame that were taken with it, if it is to be the only one: at most 12.
+    package private(set) var leftover: [UInt8] = []
     /// Whether a frame has no checksum.
     package private(set) var hasUncheckedParts = false
 
@@ -16,7 +19,9 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
     /// Magic number, length, and a tag of four bytes.
     private static let headByteCount = 12
 
-    package init() throws(CodecError) {
+    /// - Parameter isOneFrame: whether the stream ends with its first frame.
+    package init(isOneFrame: Bool = false) throws(CodecError) {
+        self.isOneFrame = isOneFrame
         guard let context = ZSTD_createDCtx() else { throw CodecError("no memory for a zstd context") }
         self.context = context
         let result = ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, Self.largestWindowLog)
@@ -52,6 +57,10 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
             if !isInFrame {
                 head.removeFirst(headTaken)
                 headTaken = 0
+                if isOneFrame {
+                    leftover = head
+                    return StreamProgress(taken: taken, made: made, isFinished: true)
+                }
             }
             if headTaken < head.count || !isInFrame {
                 return StreamProgress(taken: taken, made: made, isFinished: false)
@@ -67,7 +76,7 @@ package final class ZstdStreamDecompressor: StreamDecompressor {
         } else if isLast, taken == source.count, made < target.count {
             throw CodecError("zstd: it ends inside a frame")
         }
-        return StreamProgress(taken: taken, made: made, isFinished: false)
+        return StreamProgress(taken: taken, made: made, isFinished: isOneFrame && !isInFrame)
     }
 
     /// One call of the decoder.

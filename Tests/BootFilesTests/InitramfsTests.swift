@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+import LinuxSystem
 import Testing
 
 @testable import BootFiles
@@ -25,6 +26,29 @@ import Testing
         let initramfs = try Archive.read(bytes + Archive.sample())
         #expect(initramfs.names.contains("kernel/x86/microcode/GenuineIntel.bin"))
         #expect(initramfs.modules(for: "6.1.0-1-amd64").count == 2 && initramfs.compressions.isEmpty)
+    }
+
+    /// Linux goes round until the end of the file: an archive may be appended to a compressed one, and another to that.
+    @Test(
+        arguments: [["zstd", "-qc"], ["xz", "-c", "--check=crc32"], ["xz", "--format=lzma", "-c"]],
+        [1, 5, 4096, 1 << 18])
+    func archivesBehindACompressedOne(_ command: [String], _ step: Int) throws {
+        func compressed(_ bytes: [UInt8]) throws -> [UInt8] {
+            let output = try ChildProcess.run(command, input: bytes)
+            try #require(output.succeeded, "\(output.lastWords)")
+            return output.standardOutput
+        }
+        var bytes = try compressed(Archive.sample())
+        Archive.pad(&bytes)
+        bytes += Archive.entry("etc/key", [1, 2, 3]) + Archive.trailer
+        bytes += try compressed(Archive.entry("etc/other") + Archive.trailer)
+        let initramfs = try Archive.read(bytes, step: step)
+        #expect(initramfs.names.contains("etc/key") && initramfs.names.contains("etc/other"))
+        #expect(initramfs.modules(for: "6.1.0-1-amd64").count == 2 && initramfs.compressions.count == 2)
+        // What Linux does not take for a segment is damage.
+        #expect(throws: BootFileError.self) { try Archive.read(bytes + Array("junk".utf8), step: step) }
+        Archive.pad(&bytes)
+        #expect(throws: BootFileError.self) { try Archive.read(bytes + [0] + Archive.sample(), step: step) }
     }
 
     @Test func damageIsAnError() {
