@@ -85,8 +85,10 @@ def loop_device(ctx: Context, name: str, mebibytes: int) -> Iterator[tuple[str, 
     device = tool("losetup", "--find", "--show", backing).strip()
 
     def take_out() -> None:
-        os.truncate(backing, 0)
-        tool("losetup", "--set-capacity", device)
+        # Pages that the kernel writes out in between lengthen the file again.
+        while int(tool("blockdev", "--getsize64", device)):
+            os.truncate(backing, 0)
+            tool("losetup", "--set-capacity", device)
 
     try:
         yield device, take_out
