@@ -193,7 +193,7 @@ final class Pruner {
                 for use in sources { packs[use.name]?.isIndexed = false }
                 report.notes.append(
                     "\(sources.count) pack\(sources.count == 1 ? " that no index knows stays" : "s that no index knows stay"): "
-                        + "there is no space for an index. Free some space, then prune again")
+                        + "there is no space for an index. Free some space and run the command again")
                 sources = []
             }
             for use in sources { report.adopted.add(use.byteCount) }

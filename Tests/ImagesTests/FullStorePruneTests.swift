@@ -32,9 +32,9 @@ import Testing
         let fixture = try PruneFixture()
         let store = fixture.repository.store
         try fixture.capture(try fixture.disk())
-        try abandon(in: fixture)
+        try fixture.abandonCapture()
         let before = Set(try store.indexNames())
-        try abandon(in: fixture)
+        try fixture.abandonCapture()
         for name in Set(try store.indexNames()).subtracting(before) {
             try Files.remove(fixture.repository.layout.index(name))
         }
@@ -47,13 +47,5 @@ import Testing
         let second = try Repository.open(full, keys: nil).prune(grace: 0)
         #expect(second.adopted.packCount == 1 && fixture.packCount == 1, "\(second)")
         try fixture.check()
-    }
-
-    /// A capture that ends in its middle.
-    private func abandon(in fixture: PruneFixture) throws {
-        let disk = try fixture.disk()
-        let writer = try fixture.repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
-        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
-        writer.abandon()
     }
 }

@@ -76,6 +76,14 @@ final class PruneFixture {
         return id
     }
 
+    /// A capture of a new disk that ends in its middle.
+    func abandonCapture() throws {
+        let disk = try disk()
+        let writer = try repository.writer(header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
+        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
+        writer.abandon()
+    }
+
     /// Checks that everything is intact and every snapshot returns its contents.
     func check(_ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation) throws {
         let report = try repository.verify(readDataPercent: 100)

@@ -71,11 +71,7 @@ import Testing
         let fixture = try PruneFixture()
         try fixture.capture(try fixture.disk())
         let before = fixture.packByteCount
-        let disk = try fixture.disk()
-        let writer = try fixture.repository.writer(
-            header: disk.header, host: "host", disk: "disk", tags: [], level: 3)
-        try disk.capture(into: writer, stoppingAfter: disk.chunks.count / 2)
-        writer.abandon()
+        try fixture.abandonCapture()
         #expect(fixture.packByteCount > before)
         let marking = try fixture.repository.prune()
         #expect(marking.removed.packCount == 0 && marking.newlyMarked.packCount == 1)
