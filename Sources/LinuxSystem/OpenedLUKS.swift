@@ -68,6 +68,8 @@ package final class OpenedLUKS: BlockReader {
 
     /// cryptsetup(8), "RETURN CODES": no permission (bad passphrase).
     private static let wrongKeyStatus: Int32 = 2
+    /// The device exists already, or is busy.
+    private static let busyStatus: Int32 = 5
 
     private static func failure(_ output: ChildProcess.Output) -> LUKSOpenError {
         // Its last lines carry their own punctuation.
@@ -96,21 +98,30 @@ package final class OpenedLUKS: BlockReader {
 
     /// Opens the LUKS volume on a block device, which must exist for as long as this: programs that look at what is
     /// below see that device, and no loop device.
+    /// - Parameter mapping: the name for device-mapper; without one, or where another device has it, any.
     /// - Throws: `LUKSOpenError`.
-    package convenience init(device: FilePath, keyFile: FilePath, readOnly: Bool) throws(LUKSOpenError) {
+    package convenience init(
+        device: FilePath, keyFile: FilePath, readOnly: Bool, mapping: String? = nil
+    ) throws(LUKSOpenError) {
         if let obstacle = Self.obstacle() { throw .impossible(obstacle) }
-        try self.init(device, nil, keyFile: keyFile, readOnly: readOnly)
+        let isFree = mapping.map { name in
+            ConfinedLVM.isName(name) && name != "control" && !MappedDevice.all().contains { $0.name == name }
+        }
+        try self.init(device, nil, keyFile: keyFile, readOnly: readOnly, mapping: isFree == true ? mapping : nil)
     }
 
-    private init(_ volume: FilePath, _ owner: Loop?, keyFile: FilePath, readOnly: Bool) throws(LUKSOpenError) {
-        let node = "reforge-\(SystemFacts.processID)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
+    private init(
+        _ volume: FilePath, _ owner: Loop?, keyFile: FilePath, readOnly: Bool, mapping: String? = nil
+    ) throws(LUKSOpenError) {
+        let node =
+            mapping ?? "reforge-\(SystemFacts.processID)-\(String(UInt64.random(in: .min ... .max), radix: 36))"
         // Without its locks, cryptsetup does not repair headers: a damaged header stays unchanged.
         let output = try Self.run(
             ["open", "--type", "luks", "--batch-mode", "--disable-locks", "--key-file=\(keyFile)"]
                 + (readOnly ? ["--readonly"] : []) + [volume.string, node])
         guard output.succeeded else {
-            // It may have been stopped after its last step.
-            _ = try? Self.run(["close", node])
+            // It may have been stopped after its last step. What has that name already is another's.
+            if output.ending != .exited(Self.busyStatus) { _ = try? Self.run(["close", node]) }
             throw output.ending == .exited(Self.wrongKeyStatus) ? .wrongKey : Self.failure(output)
         }
         let device: BlockDevice

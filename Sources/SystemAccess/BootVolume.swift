@@ -20,8 +20,9 @@ package struct BootVolume: Codable, Equatable, Sendable {
 
     /// A container on a partition, which must be opened for a volume inside.
     package enum Container: Codable, Equatable, Sendable {
-        /// LUKS. `cipher` as dm-crypt takes it: `aes-xts-plain64`; `nil` if it is unknown.
-        case luks(uuid: String?, cipher: String? = nil)
+        /// LUKS. `cipher` as dm-crypt takes it: `aes-xts-plain64`; `nil` if it is unknown. `mapping` is the name by
+        /// which the installed system opens it; `nil` if it is opened by any name.
+        case luks(uuid: String?, cipher: String? = nil, mapping: String? = nil)
         /// A member of RAID 1, which holds the whole array. `contents` is the array in the member, in bytes; `members`
         /// are the numbers of all partitions of this disk that are its members.
         case mirror(uuid: String?, contents: ByteRange, members: [Int])

@@ -118,11 +118,12 @@ package final class VolumeNode {
         _ keys: [FilePath]
     ) throws(SystemCallError) -> VolumeNode {
         switch container {
-        case .luks:
+        case .luks(_, _, let mapping):
             for key in keys {
                 do throws(LUKSOpenError) {
-                    return VolumeNode(
-                        .luks(try OpenedLUKS(device: node.path, keyFile: key, readOnly: readOnly)), on: [node])
+                    let opened = try OpenedLUKS(
+                        device: node.path, keyFile: key, readOnly: readOnly, mapping: readOnly ? nil : mapping)
+                    return VolumeNode(.luks(opened), on: [node])
                 } catch {
                     guard case .impossible(let reason) = error else { continue }
                     throw SystemCallError("open", "\(volume.place): \(reason)", .invalidArgument)

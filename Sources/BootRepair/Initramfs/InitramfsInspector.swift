@@ -92,7 +92,7 @@ struct InitramfsInspector {
             }
             for container in volume.inside?.containers ?? [] {
                 switch container {
-                case .luks(_, let cipher):
+                case .luks(_, let cipher, _):
                     add(modules.need(named: "dm_crypt", for: "the encrypted volume"))
                     modules.needs(ofCipher: cipher ?? "").forEach(add)
                 case .mirror: add(modules.need(named: "raid1", for: "the array"))

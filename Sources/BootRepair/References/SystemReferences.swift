@@ -23,10 +23,20 @@ struct SystemReferences: BootLoader {
             guard let bytes = try? anchor.read(path, limit: Self.largestFile) else { continue }
             let file = Self.file(String(decoding: bytes, as: UTF8.self), path: path)
             if !file.words.isEmpty { finding.files.append(file) }
+            if path == "/etc/crypttab" { finding.mappings = Self.mappings(String(decoding: bytes, as: UTF8.self)) }
         }
         finding.networkNames = NetworkNames.all(in: anchor)
         if !finding.networkNames.isEmpty { finding.cards = NetworkCard.all() }
-        return finding.files.isEmpty && finding.networkNames.isEmpty ? nil : finding
+        return finding.files.isEmpty && finding.mappings.isEmpty && finding.networkNames.isEmpty ? nil : finding
+    }
+
+    /// The names of mappings in crypttab(5), with the devices that they are of.
+    static func mappings(_ text: String) -> [SystemReferencesFinding.Mapping] {
+        text.split(whereSeparator: \.isNewline).compactMap { line in
+            let fields = line.split(whereSeparator: WordChange.isBlank).map(String.init)
+            guard fields.count > 1, !fields[0].hasPrefix("#") else { return nil }
+            return .init(name: fields[0], device: fields[1])
+        }
     }
 
     /// The references in a file.
@@ -119,7 +129,19 @@ package struct SystemReferencesFinding: LoaderFinding {
         }
     }
 
+    /// An entry of crypttab.
+    package struct Mapping: Codable, Equatable, Sendable {
+        package var name: String
+        package var device: String
+
+        package init(name: String, device: String) {
+            self.name = name
+            self.device = device
+        }
+    }
+
     package var files: [File] = []
+    package var mappings: [Mapping] = []
     package var networkNames: [NetworkName] = []
     /// The network cards of the running machine.
     package var cards: [NetworkCard] = []
