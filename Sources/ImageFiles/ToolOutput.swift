@@ -33,14 +33,20 @@ package final class ToolOutput {
     }
 
     /// Makes the file durable and gives it its name: fsync, rename, fsync of the folder.
+    /// - Parameter patience: how long a lock of another program is waited for, in seconds.
     /// - Throws: also if the file was replaced, or if another program still has it locked.
-    package func commit() throws(SystemCallError) {
+    package func commit(patience: Double = 10) throws(SystemCallError) {
         guard let file else { return }
         guard Files.isSame(descriptor, path) else {
             throw SystemCallError("publish", path.string, .noSuchFileOrDirectory)
         }
-        if try FileLock.take(descriptor, forWriting: true) == .held {
-            throw SystemCallError("publish", path.string, .resourceBusy)
+        // A child that another thread has just forked holds every lock of this process until it is another program.
+        let deadline = SystemFacts.monotonicSeconds() + patience
+        while try FileLock.take(descriptor, forWriting: true) == .held {
+            guard SystemFacts.monotonicSeconds() < deadline else {
+                throw SystemCallError("publish", path.string, .resourceBusy)
+            }
+            SystemFacts.sleep(seconds: 0.02)
         }
         try Files.sync(descriptor, path.string)
         try file.publish(replacing: overwrite)

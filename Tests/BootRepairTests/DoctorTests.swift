@@ -66,9 +66,23 @@ struct DoctorTests {
         #expect(any.findings.first?.severity == .stops && any.stops && any.machine == nil)
     }
 
+    private static let mbr = PartitionTable(kind: .mbr, usable: 0..<1 << 30)
+
+    /// Partition tools write code into the protective MBR of a GPT that only prints a message.
+    @Test func codeBesideAGPTStartsNothing() {
+        let loaders = ["\\EFI\\debian\\grubx64.efi"]
+        let gpt = PartitionTable(kind: .gpt, usable: 0..<1 << 30)
+        func codes(_ code: String, _ table: PartitionTable) -> [String] {
+            ForeseenDisk(boot: BootSurvey(biosBootCode: code, efiLoaders: loaders), table: table, sectorSize: 512)
+                .findings(for: MachineRecord(firmware: .bios)).map(\.code)
+        }
+        #expect(codes("unknown", gpt) == ["no-bios-boot"])
+        #expect(codes("unknown", Self.mbr).isEmpty && codes("GRUB", gpt).isEmpty)
+    }
+
     @Test func aRestoreForesees() {
         func codes(_ boot: BootSurvey, _ firmware: Firmware?, sectorSize: Int = 512) -> [String] {
-            ForeseenDisk(boot: boot, sectorSize: sectorSize)
+            ForeseenDisk(boot: boot, table: Self.mbr, sectorSize: sectorSize)
                 .findings(for: firmware.map { MachineRecord(firmware: $0) }).map(\.code)
         }
         let bios = BootSurvey(biosBootCode: "GRUB")
@@ -84,14 +98,14 @@ struct DoctorTests {
         #expect(codes(both, .bios, sectorSize: 4096) == ["grub-sector-size"])
         #expect(codes(both, nil, sectorSize: 4096).isEmpty)
         #expect(codes(BootSurvey(), .uefi, sectorSize: 4096).isEmpty)
-        let locked = ForeseenDisk(boot: uefi, sectorSize: 512, bitLockerVolumes: ["partition 3"])
+        let locked = ForeseenDisk(boot: uefi, table: Self.mbr, sectorSize: 512, bitLockerVolumes: ["partition 3"])
         #expect(locked.findings(for: nil).map(\.code) == ["bitlocker"])
     }
 
     /// A conversion of the plan makes the loader: the captured one's firmware is no obstacle then.
     @Test func aRestoreForeseesItsConversion() {
         func codes(_ boot: BootSurvey, _ conversion: TableConversion, _ firmware: Firmware) -> [String] {
-            ForeseenDisk(boot: boot, sectorSize: 4096, conversion: conversion)
+            ForeseenDisk(boot: boot, table: Self.mbr, sectorSize: 4096, conversion: conversion)
                 .findings(for: MachineRecord(firmware: firmware)).map(\.code)
         }
         let bios = BootSurvey(biosBootCode: "GRUB")
@@ -110,7 +124,7 @@ struct DoctorTests {
             _ loaders: [String], was: Bool? = nil, _ conversion: TableConversion? = nil, on: MachineRecord? = nil
         ) -> [Finding.Severity] {
             let boot = BootSurvey(biosBootCode: loaders.isEmpty ? "GRUB" : nil, efiLoaders: loaders)
-            let disk = ForeseenDisk(boot: boot, sectorSize: 512, wasSecureBoot: was, conversion: conversion)
+            let disk = ForeseenDisk(boot: boot, table: Self.mbr, sectorSize: 512, wasSecureBoot: was, conversion: conversion)
             return disk.findings(for: on ?? machine).filter { $0.code == "secure-boot-unsigned" }.map(\.severity)
         }
         let grub = "\\EFI\\debian\\grubx64.efi"
@@ -127,7 +141,7 @@ struct DoctorTests {
         let raid = DeviceDriver(
             modalias: "pci:v00008086d00002822sv00001028sd00000738bc01sc04i00", driver: "ahci", module: "ahci")
         let machine = MachineRecord(firmware: .uefi, controllers: [raid])
-        let found = ForeseenDisk(boot: BootSurvey(), sectorSize: 512).findings(for: machine)
+        let found = ForeseenDisk(boot: BootSurvey(), table: Self.mbr, sectorSize: 512).findings(for: machine)
         #expect(found.map(\.code) == ["controller-raid-mode"])
     }
 

@@ -52,9 +52,24 @@ import Testing
         let output = try ToolOutput(path, overwrite: false)
         let writer = try OwnedDescriptor.open(output.path, .readWrite)
         #expect(try FileLock.take(writer.raw, forWriting: true, start: 100, byteCount: 4) == .granted)
-        let error = #expect(throws: SystemCallError.self) { try output.commit() }
+        let error = #expect(throws: SystemCallError.self) { try output.commit(patience: 0.1) }
         #expect(error?.errno == .resourceBusy && !Files.exists(path))
         try writer.close()
+    }
+
+    /// As a forked child has it for a moment, until it is another program.
+    @Test func aLockThatEndsIsWaitedFor() throws {
+        let output = try ToolOutput(path, overwrite: false)
+        let writer = try OwnedDescriptor.open(output.path, .readWrite)
+        let descriptor = writer.release()
+        #expect(try FileLock.take(descriptor, forWriting: true, start: 100, byteCount: 4) == .granted)
+        let release = try WorkerThread {
+            SystemFacts.sleep(seconds: 0.3)
+            try? descriptor.close()
+        }
+        try output.commit()
+        release.join()
+        #expect(output.isPublished)
     }
 
     @Test func anotherFileUnderItsTemporaryNameIsNotPublished() throws {

@@ -6,6 +6,8 @@ import LinuxSystem
 package struct ForeseenDisk: Equatable, Sendable {
     /// The boot code and the loaders of the captured disk.
     package var boot: BootSurvey
+    /// The partition table of the captured disk.
+    package var table: PartitionTable
     /// The addressing unit of the target, in bytes.
     package var sectorSize: Int
     /// The places of volumes that BitLocker or a TPM may guard, by their names in the plan.
@@ -16,10 +18,11 @@ package struct ForeseenDisk: Equatable, Sendable {
     package var conversion: TableConversion?
 
     package init(
-        boot: BootSurvey, sectorSize: Int, bitLockerVolumes: [String] = [], wasSecureBoot: Bool? = nil,
+        boot: BootSurvey, table: PartitionTable, sectorSize: Int, bitLockerVolumes: [String] = [], wasSecureBoot: Bool? = nil,
         conversion: TableConversion? = nil
     ) {
         self.boot = boot
+        self.table = table
         self.sectorSize = sectorSize
         self.bitLockerVolumes = bitLockerVolumes
         self.wasSecureBoot = wasSecureBoot
@@ -31,8 +34,7 @@ package struct ForeseenDisk: Equatable, Sendable {
         switch conversion?.goal {
         case .bios: true
         case .uefi where conversion?.replacesMBR == true: false
-        // GRUB's code without its core starts nothing.
-        case .uefi, nil: boot.biosBootCode != nil && boot.biosCoreImageFound != false
+        case .uefi, nil: boot.startsByBIOS(from: table.kind, attributes: table.partitions.map(\.attributes))
         }
     }
 
@@ -76,6 +78,7 @@ package struct ForeseenDisk: Equatable, Sendable {
         if let machine, let unsigned = unsignedLoader(on: machine) { found.append(unsigned) }
         return FindingCode.inOrder(found) { $0.stage }
     }
+
     /// Firmware that enforces Secure Boot, and a disk whose loader is signed by nothing that is known. The capture knows
     /// names alone; boot repair of the restored disk looks at the files.
     private func unsignedLoader(on machine: MachineRecord) -> Finding? {
