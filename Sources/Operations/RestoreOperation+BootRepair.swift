@@ -36,7 +36,8 @@ extension RestoreOperation {
         let bitLocker = manifest.regions.filter { $0.filesystem?.kindName == "BitLocker" }
             .map { $0.partition.map { "partition \($0)" } ?? "the disk" }
         return ForeseenDisk(
-            boot: manifest.boot, table: manifest.table, sectorSize: target.device.logicalSectorSize, bitLockerVolumes: bitLocker,
+            boot: manifest.boot, table: manifest.table, sectorSize: target.device.logicalSectorSize,
+            bitLockerVolumes: bitLocker,
             wasSecureBoot: manifest.machine.secureBoot, conversion: plan.conversion
         ).findings(for: SystemFacts.isRecoveryEnvironment ? .current() : nil)
     }

@@ -124,7 +124,8 @@ struct DoctorTests {
             _ loaders: [String], was: Bool? = nil, _ conversion: TableConversion? = nil, on: MachineRecord? = nil
         ) -> [Finding.Severity] {
             let boot = BootSurvey(biosBootCode: loaders.isEmpty ? "GRUB" : nil, efiLoaders: loaders)
-            let disk = ForeseenDisk(boot: boot, table: Self.mbr, sectorSize: 512, wasSecureBoot: was, conversion: conversion)
+            let disk = ForeseenDisk(
+                boot: boot, table: Self.mbr, sectorSize: 512, wasSecureBoot: was, conversion: conversion)
             return disk.findings(for: on ?? machine).filter { $0.code == "secure-boot-unsigned" }.map(\.severity)
         }
         let grub = "\\EFI\\debian\\grubx64.efi"

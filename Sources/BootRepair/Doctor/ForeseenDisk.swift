@@ -18,7 +18,8 @@ package struct ForeseenDisk: Equatable, Sendable {
     package var conversion: TableConversion?
 
     package init(
-        boot: BootSurvey, table: PartitionTable, sectorSize: Int, bitLockerVolumes: [String] = [], wasSecureBoot: Bool? = nil,
+        boot: BootSurvey, table: PartitionTable, sectorSize: Int, bitLockerVolumes: [String] = [],
+        wasSecureBoot: Bool? = nil,
         conversion: TableConversion? = nil
     ) {
         self.boot = boot
