@@ -23,12 +23,14 @@ package struct MappedDevice: Equatable, Sendable {
         }
     }
 
-    /// Waits up to 20 s until the kernel shows no device of that name: another program (udev,
-    /// a probe) may have it open.
+    /// Waits until the kernel shows no device of that name: another program (udev, a probe) may have it open.
+    ///
+    /// A removed device loses its name before what is below it is free of it (drivers/md/dm.c,
+    /// `cleanup_mapped_device`): one without a name is waited for, too.
     /// - Returns: whether it is gone.
-    static func waitUntilGone(_ name: String) -> Bool {
-        let deadline = SystemFacts.monotonicSeconds() + 20
-        while all().contains(where: { $0.name == name }) {
+    static func waitUntilGone(_ name: String, patience: Double = 20, sys: FilePath = "/sys") -> Bool {
+        let deadline = SystemFacts.monotonicSeconds() + patience
+        while all(sys: sys).contains(where: { $0.name == name || $0.name.isEmpty }) {
             guard SystemFacts.monotonicSeconds() < deadline else { return false }
             SystemFacts.sleep(seconds: 0.05)
         }

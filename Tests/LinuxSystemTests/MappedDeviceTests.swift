@@ -27,4 +27,19 @@ import Testing
         #expect(devices[1].isOf(groupNamed: "vg") && !devices[1].isOf(groupNamed: "v"))
         #expect(!devices[2].isOf(groupNamed: "secret"))
     }
+
+    /// While it is removed, it still holds what is below it, and has no name any more.
+    @Test func aDeviceWithoutANameIsNotGone() throws {
+        let sys = try ScratchFolder()
+        let folder = sys.path.appending("block/dm-0/dm")
+        try Files.makeFolders(folder)
+        func isGone() -> Bool { MappedDevice.waitUntilGone("secret", patience: 0.1, sys: sys.path) }
+        #expect(!isGone())
+        for (name, gone) in [("secret", false), ("", false), ("another", true)] {
+            try Files.write(Array("\(name)\n".utf8), to: folder.appending("name"))
+            #expect(isGone() == gone, "\(name)")
+        }
+        try Files.remove(folder.appending("name"))
+        #expect(!isGone())
+    }
 }
