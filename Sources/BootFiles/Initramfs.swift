@@ -32,11 +32,12 @@ package struct Initramfs: Equatable, Sendable {
     package var isHostOnly: Bool? {
         switch generator {
         case .initramfsTools:
-            // initramfs.conf(5): conf.d overrides; `dep` guesses the modules from the running machine.
+            // initramfs.conf(5): conf.d overrides; `dep` guesses the modules from the running machine, and `list` has
+            // those that somebody chose.
             let names = ["conf/initramfs.conf"] + files.keys.filter { $0.hasPrefix("conf/conf.d/") }.sorted()
             var value: String?
             for name in names { value = Self.variable("MODULES", in: files[name] ?? []) ?? value }
-            return value.map { $0 == "dep" }
+            return value.flatMap { ["dep": true, "most": false][$0] }
         case .dracut:
             let parameters = file(endingWith: "dracut/build-parameter.txt") ?? ""
             let words = parameters.split { " \t\n'\"".contains($0) }

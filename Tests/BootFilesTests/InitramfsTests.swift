@@ -104,6 +104,8 @@ import Testing
         }
         let dep = try read(("conf/initramfs.conf", "MODULES=most\n"), ("conf/conf.d/driver-policy", "MODULES=dep\n"))
         #expect(dep.generator == .initramfsTools && dep.isHostOnly == true)
+        let list = try read(("conf/initramfs.conf", "MODULES=list\n"))
+        #expect(list.generator == .initramfsTools && list.isHostOnly == nil)
         let generic = try read(("usr/lib/dracut/build-parameter.txt", "'--no-hostonly' '--force'\n"))
         #expect(generic.generator == .dracut && generic.isHostOnly == false)
         let hostOnly = try read(
