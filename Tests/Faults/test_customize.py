@@ -56,6 +56,7 @@ def make_tree(context: Context, kind: str) -> Path:
         (tree / "bin" / name).symlink_to("/" + str(busybox.relative_to(tree)))
     texts = {
         "etc/os-release": 'ID=debian\nPRETTY_NAME="Debian of a test"\n', "etc/fstab": FSTAB.format(kind),
+        "boot/vmlinuz-6.1.0-9-amd64": "a kernel",
         "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/hostname": "old\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 old.example.org old\n10.0.0.1 old\n",
         "etc/machine-id": MACHINE_ID + "\n", "var/lib/dbus/machine-id": MACHINE_ID + "\n",

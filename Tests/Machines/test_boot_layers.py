@@ -27,6 +27,7 @@ system() {
     mkdir -p "$1/etc" "$1/boot" "$1/usr/bin"
     printf 'ID=debian\\nPRETTY_NAME="A system inside"\\n' >"$1/etc/os-release"
     printf '%s / ext4 defaults 0 1\\n%s none swap sw 0 0\\n' "$2" "$3" >"$1/etc/fstab"
+    echo kernel >"$1/boot/vmlinuz-6.1.0-9-amd64"
     [ -z "$4" ] || echo "$4" >"$1/etc/crypttab"
 }
 quick="-q --pbkdf-force-iterations 1000 --cipher aes-xts-plain64 --luks2-metadata-size 16k --luks2-keyslots-size 1m"

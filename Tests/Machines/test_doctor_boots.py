@@ -29,6 +29,7 @@ TARGET = "/dev/nvme0n1"
 OTHER_GUID = "5EED0999-0000-4000-8000-000000000999"
 
 ELSEWHERE = {
+    "not-adapted": "test_export.test_export_without_a_medium",
     "secure-boot-unsigned": "test_matrix (systemd-boot and UKI with Secure Boot on)",
     "grub-sector-size": "test_matrix (BIOS with sectors of 4096 bytes)",
     "extlinux-sector-size": "test_matrix (BIOS with sectors of 4096 bytes)",
