@@ -45,6 +45,15 @@ class MachineError(Exception):
     """A machine did not reach the expected state. The message ends with the console's last lines."""
 
 
+class EmulatorFault(MachineError):
+    """QEMU's processor ran an instruction that the guest's kernel had replaced already.
+
+    Linux changes its code by a breakpoint that stays until the new instruction is complete (text_poke). With a thread
+    for each processor, QEMU 7.2 now and then still runs the breakpoint afterwards, and the kernel dies of it in its
+    first seconds: seen once in some hundred starts, on a busy machine.
+    """
+
+
 @dataclass(frozen=True)
 class Disk:
     """A disk file and its controller."""
@@ -256,7 +265,8 @@ class Machine:
     # MARK: internals
 
     def _error(self, what: str) -> MachineError:
-        return MachineError(f"{self.name}: {what}\n    console ({self.log_path}):\n{self.tail()}")
+        kind = EmulatorFault if re.search(r"^\[[ .0-9]*\] (?:Oops: )?int3: ", self.text(), re.MULTILINE) else MachineError
+        return kind(f"{self.name}: {what}\n    console ({self.log_path}):\n{self.tail()}")
 
     def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None
