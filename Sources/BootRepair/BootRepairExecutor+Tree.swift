@@ -19,7 +19,7 @@ extension BootRepairExecutor {
             try rewrite(path, by: tool.command, judge: loader.flatMap(BootLoaders.named), tree, log)
             return true
         }
-        let output = try Self.runProgram(tool.command, tree, log)
+        let output = try runProgram(tool.command, tree, log)
         let words = tool.command.joined(separator: " ")
         if output.succeeded {
             outcome.changed.append("ran \(words)")
@@ -38,14 +38,6 @@ extension BootRepairExecutor {
         return true
     }
 
-    private static func runProgram(
-        _ command: [String], _ tree: SystemTree, _ log: (String) -> Void
-    ) throws(SystemCallError) -> ChildProcess.Output {
-        let output = try tree.run(command)
-        for line in (output.text + output.errorText).split(separator: "\n") { log("  \(line)") }
-        return output
-    }
-
     /// Runs a program that writes a file, and restores the old file if the new one is worse.
     private mutating func rewrite(
         _ path: String, by command: [String], judge: (any BootLoader)?, _ tree: SystemTree, _ log: (String) -> Void
@@ -57,7 +49,7 @@ extension BootRepairExecutor {
         }
         let anchor = try tree.anchored()
         let old = try? anchor.read(path)
-        let output = try Self.runProgram(command, tree, log)
+        let output = try runProgram(command, tree, log)
         let new = try? anchor.read(path)
         let before = verdict(old)
         let after = verdict(new)

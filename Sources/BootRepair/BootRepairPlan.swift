@@ -36,6 +36,8 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
     package var systemName: String?
     /// The folder of the loader's configuration in the installed system.
     package var configurationFolder: String
+    /// The command line that kernel-install is given; `nil` if the system has its own.
+    package var kernelCommandLine: KernelCommandLine?
     /// The mounts needed by the steps, the root first. Empty if no step needs one.
     package var mounts: [MountPoint]
     /// The steps, in order.
@@ -49,7 +51,7 @@ package struct BootRepairPlan: Encodable, Equatable, Sendable, CustomStringConve
 
     /// The keys of `reforge boot-repair --json`.
     private enum CodingKeys: String, CodingKey {
-        case disk, diskGUID, diskSignature, volumes, firmware, systemName
+        case disk, diskGUID, diskSignature, volumes, firmware, systemName, kernelCommandLine
         case configurationFolder = "grubFolder"
         case mounts, steps, alreadyRight, findings, pendingReason
     }

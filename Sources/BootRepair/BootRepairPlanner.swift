@@ -37,13 +37,15 @@ struct BootRepairPlanner {
                 .tableMissing, "the disk has no partition table",
                 unfixed: "there is no loader to repair")
         }
-        return BootRepairPlan(
+        var plan = BootRepairPlan(
             disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: volumes(),
             firmware: survey.firmware, systemName: system?.name,
             configurationFolder: draft.configurationFolder ?? "/boot/grub", mounts: mounts(),
             steps: BootVerb.Stage.allCases.flatMap { stage in draft.steps.filter { $0.verb.stage == stage } },
             alreadyRight: draft.alreadyRight, findings: FindingCode.inOrder(draft.findings) { $0.stage },
             pendingReason: pendingText())
+        plan.kernelCommandLine = target.kernelCommandLine
+        return plan
     }
 
     /// A loader's plan without the steps that break a rule; the findings that they would repair say so.

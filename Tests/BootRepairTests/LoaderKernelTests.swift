@@ -45,6 +45,30 @@ struct LoaderKernelTests {
         #expect(whole.isEmpty && whole.alreadyRight.contains { $0.contains("the boot entry one holds") }, "\(whole)")
     }
 
+    /// Without a file, kernel-install would write the command line of the running machine.
+    @Test func theEntryKeepsItsOptions() throws {
+        let survey = LoaderEntryTests.survey([Self.entry(Self.kernel())])
+        func line(_ change: (inout SystemBootSurvey) -> Void = { _ in }) -> KernelCommandLine? {
+            var changed = survey
+            change(&changed)
+            return LoaderEntryTests.plan(changed).kernelCommandLine
+        }
+        let entry = try #require(survey.findings[SystemdBoot()]?.entries.first?.file)
+        #expect(line() == KernelCommandLine(entry: entry, otherwise: "root=UUID=\(Fixture.rootUUID) ro"))
+        #expect(line { $0.findings[SystemdBoot()]?.hasCommandLine = true } == nil)
+        #expect(
+            line {
+                $0.findings[SystemdBoot()]?.entries[0].optionsLine = nil
+                $0.system?.rootSubvolume = "@"
+            } == KernelCommandLine(otherwise: "root=UUID=\(Fixture.rootUUID) rootflags=subvol=@ ro"))
+        var unknown = survey
+        unknown.findings[SystemdBoot()]?.entries[0].optionsLine = nil
+        unknown.volumes[2].uuid = nil
+        let plan = LoaderEntryTests.plan(unknown)
+        #expect(InitramfsPlanTests.rebuilds(plan).isEmpty, "\(plan)")
+        #expect(plan.pendingReason?.contains("/etc/kernel/cmdline") == true, "\(plan)")
+    }
+
     @Test func aUnifiedImageThatLacksADriver() throws {
         func plan(_ change: (inout UnifiedKernelsFinding) -> Void = { _ in }) throws -> BootRepairPlan {
             LoaderEntryTests.plan(

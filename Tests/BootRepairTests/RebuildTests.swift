@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 import BootFiles
 import LinuxSystem
+import SystemPackage
 import Testing
 
 @testable import BootRepair
@@ -148,6 +149,46 @@ struct RebuildTests {
     }
 
     /// Nothing is missing, and nothing is rebuilt.
+    /// kernel-install would write the command line of the machine that runs it.
+    @Test func kernelInstallIsGivenTheCommandLineOfTheEntry() throws {
+        func commandLine(_ prepare: @escaping (FilePath) throws -> Void, _ line: KernelCommandLine?) throws -> String? {
+            let bench = try RebuildDisk(script: "exit 9") { tree in
+                let path = tree.appending("usr/sbin/kernel-install")
+                let script = "#!/bin/busybox sh\n/bin/busybox cp /etc/kernel/cmdline /spare/cmdline\n"
+                try Files.write(Array(script.utf8), to: path)
+                try Files.setPermissions(path, FilePermissions(rawValue: 0o755))
+                try prepare(tree)
+            }
+            var plan = BootRepair.plan(try bench.survey(), options: RebuildDisk.options)
+            var run = ToolRun(["kernel-install", "add", "1", "/x"], success: .needed(consequence: "no entry"))
+            run.needsESP = false
+            plan.steps = [BootRepairStep("run", .runTool(run, otherwise: nil), by: "systemd-boot")]
+            plan.mounts = [.init(partition: 1, path: "/")]
+            plan.kernelCommandLine = line
+            let outcome = try BootRepair.execute(plan, disk: try BlockDevice(opening: bench.disk.path))
+            let made = try bench.file("/spare/cmdline").map { String(decoding: $0, as: UTF8.self) }
+            #expect((outcome.changed == ["ran kernel-install add 1 /x"]) == (made != nil), "\(outcome)")
+            if made != "own\n" { #expect(try bench.file("/etc/kernel/cmdline") == nil) }
+            return made
+        }
+        let entry = TreePath(.system, "/boot/loader/entries/one.conf")
+        func write(_ text: String, _ name: String) -> (FilePath) throws -> Void {
+            { tree in
+                let path = tree.appending(name)
+                try Files.makeFolders(path.removingLastComponent())
+                try Files.write(Array(text.utf8), to: path)
+            }
+        }
+        let one = write(
+            "title x\noptions root=UUID=1 \trd.luks.uuid=2\noptions quiet\n", "boot/loader/entries/one.conf")
+        let whole = KernelCommandLine(entry: entry, otherwise: "root=UUID=3 ro")
+        #expect(try commandLine(one, whole) == "root=UUID=1 rd.luks.uuid=2 quiet\n")
+        #expect(try commandLine({ _ in }, KernelCommandLine(otherwise: "root=UUID=3 ro")) == "root=UUID=3 ro\n")
+        // The entry is gone: nothing is written instead.
+        #expect(try commandLine({ _ in }, whole) == nil)
+        #expect(try commandLine(write("own\n", "etc/kernel/cmdline"), whole) == "own\n")
+    }
+
     @Test func whatHoldsItsModulesStays() throws {
         let bench = try RebuildDisk(script: "exit 1", present: ["sd_mod", "ext4", "ahci", "libahci"])
         let plan = BootRepair.plan(try bench.survey(), options: RebuildDisk.options)

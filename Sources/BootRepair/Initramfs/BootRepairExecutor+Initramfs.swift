@@ -62,8 +62,7 @@ extension BootRepairExecutor {
         let configured = try configure(rebuild, system)
         var problem: String?
         do throws(SystemCallError) {
-            let output = try tree.run(rebuild.command)
-            for line in (output.text + output.errorText).split(separator: "\n") { log("  \(line)") }
+            let output = try runProgram(rebuild.command, tree, log)
             let words = rebuild.command.joined(separator: " ")
             if !output.succeeded { problem = "`\(words)` failed (\(output.ending)): \(output.lastWords)" }
             if problem == nil { problem = Self.defect(of: rebuild, try anchored(rebuild.place, tree), tree) }
@@ -80,27 +79,39 @@ extension BootRepairExecutor {
     }
 
     /// Keeps the old files of all rebuilds for a kernel, before the first of them runs: a generator can write more than
-    /// its own file.
+    /// its own file. Where one cannot be kept, those that were moved away go back: nothing will be made in their place.
     private mutating func keepAll(of version: String, _ tree: SystemTree) throws(SystemCallError) {
+        var moved: [InitramfsRebuild] = []
         for step in plan.steps {
             guard case .rebuildInitramfs(let rebuild) = step.verb, rebuild.version == version else { continue }
-            let name = "\(rebuild.place.rawValue):\(rebuild.path)"
-            guard !keptImages.contains(name) else { continue }
-            try keep(rebuild, try anchored(rebuild.place, tree), tree)
-            keptImages.insert(name)
+            guard !keptImages.contains(Self.key(rebuild)) else { continue }
+            do throws(SystemCallError) {
+                if try keep(rebuild, try anchored(rebuild.place, tree), tree) { moved.append(rebuild) }
+            } catch {
+                for old in moved {
+                    keptImages.remove(Self.key(old))
+                    let anchor = try anchored(old.place, tree)
+                    if anchor.byteCount(of: old.path) == nil { try anchor.rename(old.keptPath, to: old.path) }
+                }
+                throw error
+            }
+            keptImages.insert(Self.key(rebuild))
         }
     }
 
+    private static func key(_ rebuild: InitramfsRebuild) -> String { "\(rebuild.place.rawValue):\(rebuild.path)" }
+
     /// Keeps the old file: as a copy where it fits beside the new one, else by moving it.
+    /// - Returns: whether it was moved.
     private func keep(
         _ rebuild: InitramfsRebuild, _ anchor: borrowing AnchoredFolder, _ tree: SystemTree
-    ) throws(SystemCallError) {
-        guard let byteCount = anchor.byteCount(of: rebuild.path) else { return }
+    ) throws(SystemCallError) -> Bool {
+        guard let byteCount = anchor.byteCount(of: rebuild.path) else { return false }
         // What an interrupted rebuild left is not worth keeping, and must not replace what it kept.
         if anchor.byteCount(of: rebuild.keptPath) != nil, Self.isDamaged(rebuild.path, rebuild, anchor),
             !Self.isDamaged(rebuild.keptPath, rebuild, anchor)
         {
-            return
+            return false
         }
         // The path may lead through a mount of the tree, as /boot.
         let folder = FilePath(rebuild.path).removingLastComponent().string
@@ -110,9 +121,10 @@ extension BootRepairExecutor {
         guard free > byteCount else { throw SystemCallError("rebuild", rebuild.path, .noSpace) }
         if free / 4 > byteCount {
             try anchor.duplicate(rebuild.path, as: rebuild.keptName)
-        } else {
-            try anchor.rename(rebuild.path, to: rebuild.keptPath)
+            return false
         }
+        try anchor.rename(rebuild.path, to: rebuild.keptPath)
+        return true
     }
 
     private static func isDamaged(

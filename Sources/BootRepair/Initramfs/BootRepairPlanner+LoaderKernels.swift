@@ -141,6 +141,6 @@ extension BootRepairPlanner {
         guard file != nil else {
             return BootObstacle("the installed system cannot write it (kernel-install and the kernel \(version))")
         }
-        return target.obstacleToPrograms ?? target.obstacleToESP
+        return target.obstacleToKernelInstall
     }
 }

@@ -62,6 +62,15 @@ package struct LoaderEntry: Codable, Equatable, Sendable {
         initramfs.removeAll { $0.hasPrefix("$") }
     }
 
+    /// All options of an entry in one line; `nil` if it has none.
+    static func options(_ text: String) -> String? {
+        let values = text.split(whereSeparator: \.isNewline).compactMap { line -> String? in
+            let words = line.split(whereSeparator: WordChange.isBlank)
+            return words.first == "options" ? words.dropFirst().joined(separator: " ") : nil
+        }
+        return values.isEmpty ? nil : values.joined(separator: " ")
+    }
+
     /// The file's name without its ending, which systemd-boot shows and compares with `default`.
     package var name: String {
         let name = file.path.split(separator: "/").last.map(String.init) ?? file.path

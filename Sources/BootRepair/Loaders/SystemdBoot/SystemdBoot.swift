@@ -50,6 +50,7 @@ struct SystemdBoot: BootLoader {
             .first { anchor.exists($0) }
         finding.hasBootctl = InstalledSystemReader.program("bootctl", in: anchor) != nil
         finding.hasKernelInstall = InstalledSystemReader.program("kernel-install", in: anchor) != nil
+        finding.hasCommandLine = KernelCommandLine.paths.contains { anchor.exists($0) }
         finding.kernelFiles = kernels.kernelFiles
         for index in finding.entries.indices {
             finding.entries[index].isOwn = Self.isOwn(finding.entries[index], kernels, system, scene.volumes)

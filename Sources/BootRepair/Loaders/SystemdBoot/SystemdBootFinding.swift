@@ -18,6 +18,8 @@ package struct SystemdBootFinding: LoaderFinding {
     package var hasBootctl = false
     /// Whether the installed system has kernel-install.
     package var hasKernelInstall = false
+    /// Whether the installed system has a kernel command line for kernel-install.
+    package var hasCommandLine = false
     /// The kernel files by version that kernel-install can write entries for.
     package var kernelFiles: [String: String] = [:]
 

@@ -120,7 +120,7 @@ struct SystemdBootPlanner {
                 unfixed: "the installed system cannot write them again: remove the entry, or install its kernel again")
             return
         }
-        if let obstacle = target.obstacleToPrograms ?? target.obstacleToESP {
+        if let obstacle = target.obstacleToKernelInstall {
             plan.fail(.entryFileMissing, sentence, at: evidence, obstacle, matters: isOnlyOne)
         } else {
             plan.find(
@@ -175,7 +175,7 @@ struct SystemdBootPlanner {
             )
             return
         }
-        if let obstacle = target.obstacleToPrograms ?? target.obstacleToESP {
+        if let obstacle = target.obstacleToKernelInstall {
             plan.fail(.entriesMissing, sentence, at: evidence, obstacle, matters: target.matters(.uefi))
         } else {
             plan.find(
