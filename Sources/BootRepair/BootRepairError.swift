@@ -12,6 +12,14 @@ package enum BootRepairError: Error, Sendable, CustomStringConvertible {
     case inUse([String])
     /// The disk is not the one of the plan.
     case diskChanged(String)
+    /// The partition of that number holds the image of a hibernated system.
+    case hibernated(Int)
+
+    /// Why nothing is written to the disk of a hibernated system.
+    static func hibernation(_ partition: Int) -> String {
+        "partition \(partition) holds the image of a hibernated system, which would write over every change when it "
+            + "resumes: start it once and shut it down, or give its session up with `mkswap`"
+    }
 
     /// The error and the state of the disk.
     package var description: String {
@@ -22,6 +30,7 @@ package enum BootRepairError: Error, Sendable, CustomStringConvertible {
             "the disk is in use: \(uses.joined(separator: ", ")). Nothing was changed; unmount it and run boot repair again"
         case .diskChanged(let difference):
             "this is not the disk of the plan (\(difference)). Nothing was changed"
+        case .hibernated(let partition): "\(Self.hibernation(partition)). Nothing was changed"
         }
     }
 }

@@ -19,29 +19,6 @@ extension BootRepairPlanner {
         }
     }
 
-    /// The volumes of the disk, with the names that crypttab gives to its LUKS volumes: the hook of initramfs-tools
-    /// looks up by it what root is on. On a workstation, its own mappings may have these names.
-    func volumes() -> [BootVolume] {
-        let mappings = survey.findings[SystemReferences()]?.mappings ?? []
-        guard options.inRecoveryEnvironment, !mappings.isEmpty else { return survey.volumes }
-        return survey.volumes.map { volume in
-            guard var inside = volume.inside else { return volume }
-            for (index, container) in inside.containers.enumerated() {
-                guard case .luks(let uuid, let cipher, _) = container else { continue }
-                let holder = index == 0 ? survey.volume(inside.partition) : nil
-                let mapping = mappings.first { mapping in
-                    let reference = BootReference(Substring(mapping.device))
-                    if case .filesystem(let named) = reference, named == uuid?.lowercased() { return true }
-                    return holder.map(reference.names) == true
-                }
-                inside.containers[index] = .luks(uuid: uuid, cipher: cipher, mapping: mapping?.name)
-            }
-            var volume = volume
-            volume.inside = inside
-            return volume
-        }
-    }
-
     mutating func planFstab() {
         guard let system = target.system else { return }
         var changes: [FstabChange] = []

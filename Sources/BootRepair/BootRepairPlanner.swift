@@ -38,7 +38,7 @@ struct BootRepairPlanner {
                 unfixed: "there is no loader to repair")
         }
         var plan = BootRepairPlan(
-            disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: volumes(),
+            disk: survey.disk, diskGUID: survey.diskGUID, diskSignature: survey.diskSignature, volumes: survey.volumes,
             firmware: survey.firmware, systemName: system?.name,
             configurationFolder: draft.configurationFolder ?? "/boot/grub", mounts: mounts(),
             steps: BootVerb.Stage.allCases.flatMap { stage in draft.steps.filter { $0.verb.stage == stage } },

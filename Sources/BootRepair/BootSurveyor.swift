@@ -39,6 +39,13 @@ struct BootSurveyor {
         survey.esp = esp?.survey
         survey.sealedVolumes = survey.volumes.compactMap { SealedVolume($0, on: disk) }
         try lookIntoSystem(&survey, esp, log)
+        survey.hibernated = observed.volumes.first { SwapArea.isHibernated($0.filesystem) }?.partition?.number
+        if let number = survey.hibernated {
+            survey.access = .none
+            survey.accessProblem = BootRepairError.hibernation(number)
+        }
+        // On a workstation, its own mappings may have these names.
+        if options.inRecoveryEnvironment { survey.volumes = survey.volumesNamedByCrypttab() }
         if let unlocker, !unlocker.hasOpened { survey.systemFindings.append(Self.closed(unlocker)) }
         // Entries for MBR partitions do not identify them by GUID: they are not changed.
         // A disk that is made to start by UEFI on another machine gets no entry: a BIOS has none.

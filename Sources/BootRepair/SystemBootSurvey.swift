@@ -37,6 +37,8 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
     package var access: Access
     /// The reason for limited access, as a sentence part.
     package var accessProblem: String?
+    /// The number of the partition with the image of a hibernated system; `nil` if there is none.
+    package var hibernated: Int?
     /// Whether the running kernel mounts FAT.
     package var kernelMountsFAT: Bool
     /// Its EFI system partition.
@@ -92,4 +94,26 @@ package struct SystemBootSurvey: Codable, Equatable, Sendable {
 
     /// A partition by its number.
     package func volume(_ number: Int) -> BootVolume? { volumes.first { $0.number == number } }
+
+    /// The volumes, with the names that crypttab gives to LUKS volumes: the hook of initramfs-tools looks there for the
+    /// mapping that root is on.
+    func volumesNamedByCrypttab() -> [BootVolume] {
+        let mappings = findings[SystemReferences()]?.mappings ?? []
+        return volumes.map { volume in
+            guard var inside = volume.inside else { return volume }
+            for (index, container) in inside.containers.enumerated() {
+                guard case .luks(let uuid, let cipher, _) = container else { continue }
+                let holder = index == 0 ? self.volume(inside.partition) : nil
+                let mapping = mappings.first { mapping in
+                    let reference = BootReference(Substring(mapping.device))
+                    if case .filesystem(let named) = reference, named == uuid?.lowercased() { return true }
+                    return holder.map(reference.names) == true
+                }
+                inside.containers[index] = .luks(uuid: uuid, cipher: cipher, mapping: mapping?.name)
+            }
+            var named = volume
+            named.inside = inside
+            return named
+        }
+    }
 }

@@ -25,6 +25,7 @@ extension Customization {
         options: BootRepairOptions = BootRepairOptions(touchNVRAM: false), log: (String) -> Void = { _ in }
     ) throws(BootRepairError) -> [HookResult] {
         let boot = try BootRepair.survey(disk: disk, options: options, log: log)
+        if let number = boot.hibernated { throw .hibernated(number) }
         guard let system = boot.system else {
             throw .system(
                 SystemCallError(

@@ -31,6 +31,9 @@ extension IdentityExecutor {
 
     private func change(_ change: VolumeChange) throws {
         let node = try VolumeNode.make(try volume(change.number), of: disk, readOnly: false, keys: keys)
+        if change.method == .btrfs, try BtrfsDevices.count(on: try BlockDevice(opening: node.path)) != 1 {
+            throw ToolFailure("its filesystem has several devices, and all of them would be written")
+        }
         // Its node must outlive the programs.
         defer { withExtendedLifetime(node) {} }
         for command in change.commands(node: node.path.string) {

@@ -128,7 +128,17 @@ extension IdentityPlanner {
 
     private var obstacleToInitramfs: String? {
         if let obstacle = obstacleToPrograms { return obstacle }
+        // A hook that does not find the name in crypttab leaves root's entry out, and says nothing.
+        if let root = survey.volumes.first(where: { $0.number == survey.system?.rootPartition }), isUnnamed(root) {
+            return "root is encrypted, and is opened by the name in its crypttab on the medium only"
+        }
         return initramfsCommands.isEmpty ? "the system has none of update-initramfs, dracut and mkinitcpio" : nil
+    }
+
+    private func isUnnamed(_ volume: BootVolume) -> Bool {
+        volume.inside?.containers.contains { container in
+            if case .luks(_, _, let mapping) = container { mapping == nil } else { false }
+        } == true
     }
 
     /// Whether an initramfs usually names a volume: LUKS is opened by its UUID and a hibernated system is looked for
@@ -153,7 +163,8 @@ extension IdentityPlanner {
                 }
             }
         }
-        return survey.tools.contains("mkinitcpio") ? [["mkinitcpio", "-P"]] : []
+        // So would the hook that leaves out drivers.
+        return survey.tools.contains("mkinitcpio") ? [["mkinitcpio", "-P", "-S", "autodetect"]] : []
     }
 
     private mutating func planInitramfs(for changes: [VolumeChange]) {

@@ -11,6 +11,7 @@ struct IdentitySurveyor {
     let disk: BlockDevice
     var survey: IdentitySurvey
     private let keys: [FilePath]
+    private let hibernated: Int?
     private var byteCount = 0
 
     /// - Parameters:
@@ -19,6 +20,7 @@ struct IdentitySurveyor {
     init(_ disk: BlockDevice, _ boot: SystemBootSurvey, keys: [FilePath]) {
         self.disk = disk
         self.keys = keys
+        hibernated = boot.hibernated
         survey = IdentitySurvey(disk: boot.disk, volumes: boot.volumes, system: boot.system)
         (survey.diskGUID, survey.diskSignature) = (boot.diskGUID, boot.diskSignature)
         survey.systemProblem = boot.systemProblem
@@ -37,6 +39,7 @@ struct IdentitySurveyor {
     }
 
     mutating func run(_ log: (String) -> Void) throws(BootRepairError) -> IdentitySurvey {
+        if let hibernated { throw .hibernated(hibernated) }
         try lookAtVolumes()
         guard let system = survey.system else { return survey }
         survey.mounts = SystemMounts(of: system, volumes: survey.volumes, esp: survey.esp)
@@ -74,9 +77,6 @@ struct IdentitySurveyor {
             for inner in filesystem.inner ?? [] where filesystem.kind == .lvm {
                 guard let group = inner.name.split(separator: "/").first, ConfinedLVM.isName(group) else { continue }
                 survey.groups[String(group), default: []].insert(number)
-            }
-            if filesystem.kind == .swap, filesystem.isClean == false {
-                survey.obstacles[number] = "it holds a hibernated system"
             }
         }
     }

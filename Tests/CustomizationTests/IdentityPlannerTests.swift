@@ -117,6 +117,9 @@ struct IdentityPlannerTests {
             try Fixture.plan(Fixture.survey(volumes: volumes), "uuids").volumeChanges.map(\.number) == [2, 3, 4, 5])
         volumes[1].inside = .init(partition: 5, containers: [.luks(uuid: luks)])
         volumes[1].logicalVolume = .init(name: "vg/root", partition: 5)
+        // By a name that is not crypttab's, root would not be in the new initramfs, which names the swap, too.
+        #expect(try Fixture.plan(Fixture.survey(volumes: volumes), "uuids").volumeChanges.map(\.number) == [2, 3])
+        volumes[1].inside = .init(partition: 5, containers: [.luks(uuid: luks, mapping: "root_crypt")])
         let plan = try Fixture.plan(Fixture.survey(volumes: volumes), "uuids,lvm")
         #expect(plan.volumeChanges.map(\.number) == [2, 3, 4])
         #expect(plan.pending.contains { $0.contains(luks) })

@@ -27,6 +27,7 @@ struct SwapAreaTests {
         let bench = try Workbench()
         let image = try bench.sparseFile("image", byteCount: 1 << 20)
         try Tool.run(["mkswap", "-p", "4096", image.string])
+        #expect(!SwapArea.isHibernated(try bench.survey("image").0))
         let plain = try BlockDevice(opening: image).readBytes(at: 0, count: 4096)
         let file = try FileDescriptor.open(image, .readWrite)
         _ = try file.writeAll(toAbsoluteOffset: 4086, Array(signature.utf8))
@@ -34,6 +35,10 @@ struct SwapAreaTests {
         let (info, map) = try bench.survey("image")
         #expect(info.kind == .swap && info.kindName == "swap")
         #expect(info.remarks == ["holds a hibernation image; it is put back as plain swap"])
+        #expect(SwapArea.isHibernated(info))
+        var group = FilesystemInfo(kind: .lvm, kindName: "LVM2_member", mapSource: .whole)
+        group.inner = [.init(name: "vg/swap", byteCount: 1 << 20, filesystem: info)]
+        #expect(SwapArea.isHibernated(group))
         #expect(map.ranges == [0..<4096])
         let page = try BlockDevice(opening: image).readBytes(at: 0, count: 4096)
         #expect(page != plain)

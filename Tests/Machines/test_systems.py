@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from debian_layouts import LUKS_KEY_BYTES
-from lab import HERE, MIB, Context, copy_sparse, expect, expect_whole, full_only, note, partition, run, sha256, time_limit
+from lab import HERE, MIB, PROJECT, Context, copy_sparse, expect, expect_whole, full_only, note, partition, run, sha256, time_limit
 from machine import Disk
 from test_restore import PANIC, RESTORE_TIMEOUT, TARGET_SERIAL, medium, restore_settings
 from test_sizes import hash_of, partition_file
@@ -242,6 +242,7 @@ def test_luks_with_lvm_and_its_key_larger(ctx: Context) -> None:
 # MARK: Windows
 
 ESP_FILES = ["EFI/Microsoft/Boot/bootmgfw.efi", "EFI/Microsoft/Boot/BCD", "EFI/Boot/bootx64.efi"]
+HIVES = PROJECT / "Tests/WindowsFilesTests/hives.py"
 RECOVERY_FILES = ["winre.wim", "ReAgent.xml"]
 WINDOWS_MIB = 1500
 # Type, start and length in MiB, name, attributes as sfdisk has them: required, no drive letter.
@@ -263,9 +264,10 @@ def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
         disk, part, content = folder / "windows.raw", folder / "part", folder / "content"
         with open(disk, "wb") as handle:
             handle.truncate(WINDOWS_MIB * MIB)
-        lines = ["label: gpt", f"label-id: {uuid.UUID(int=ctx.random.getrandbits(128))}"]
-        for kind, start, length, name, attributes in WINDOWS:
-            line = f"start={start * 2048}, size={length * 2048}, type={kind}, uuid={uuid.UUID(int=ctx.random.getrandbits(128))}"
+        disk_id, *ids = [str(uuid.UUID(int=ctx.random.getrandbits(128))) for _ in range(5)]
+        lines = ["label: gpt", f"label-id: {disk_id}"]
+        for own_id, (kind, start, length, name, attributes) in zip(ids, WINDOWS):
+            line = f"start={start * 2048}, size={length * 2048}, type={kind}, uuid={own_id}"
             line += f', name="{name}"' if name else ""
             lines.append(line + (f', attrs="{attributes}"' if attributes else ""))
         partition(disk, "\n".join(lines) + "\n")
@@ -277,6 +279,10 @@ def windows_disk(ctx: Context) -> tuple[Path, dict[str, str]]:
                 # On a real disk, both files are the boot manager.
                 data = hashlib.sha256(b"boot manager").digest() * 4096 + "bootmgfw.efi".encode("utf-16-le")
             content.write_bytes(data)
+            if name.endswith("/BCD"):
+                # hivex is the distribution's Python's.
+                run("/usr/bin/python3", HIVES, "boot", content, disk_id, ids[0], ids[2])
+                data = content.read_bytes()
             hashes[f"{number}/{name}"] = hashlib.sha256(data).hexdigest()
 
         for number, (_, start, length, _, _) in enumerate(WINDOWS, 1):

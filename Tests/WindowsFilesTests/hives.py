@@ -3,12 +3,14 @@
 """Makes and reads registry hives with hivex, a reader and writer that is not Reforge's.
 
     hives.py make FIRST COUNT FOLDER   random stores (N.bcd) and SYSTEM hives (N.system) for the seeds FIRST, …
+    hives.py boot FILE DISK ESP WINDOWS   the store of one Windows, by the GUIDs of its disk and partitions
     hives.py dump FILE…                all values of each hive, below its name: path, name, type, data; one a line
 """
 
 import random
 import struct
 import sys
+import uuid
 import zlib
 from pathlib import Path
 
@@ -118,6 +120,25 @@ class Maker:
             if self.random.randrange(4) == 0:
                 self.key(entry, "Other", self.noise())
 
+    def boot(self, disk: str, esp: str, windows: str) -> None:
+        """A boot manager and one loader, as Windows' setup makes them."""
+        objects = self.key(self.hive.root(), "Objects")
+        loader = "{b2721d73-1db4-4c62-bf78-c548a880142d}"
+        rows = [(BOOT_MANAGER, 0x10100002, esp, "\\EFI\\Microsoft\\Boot\\bootmgfw.efi"), (loader, 0x10200003, windows, "\\Windows\\system32\\winload.efi")]
+        for name, kind, partition, path in rows:
+            entry = self.key(objects, name)
+            self.key(entry, "Description", [("Type", 4, struct.pack("<I", kind))])
+            elements = self.key(entry, "Elements")
+            data = bytearray(88)
+            struct.pack_into("<IIII", data, 16, 6, 0, 0x48, 0)
+            data[32:48], data[56:72] = uuid.UUID(partition).bytes_le, uuid.UUID(disk).bytes_le
+            self.key(elements, "11000001", [("Element", 3, bytes(data))])
+            self.key(elements, "12000002", [("Element", 1, (path + "\0").encode("utf-16-le"))])
+            if name == BOOT_MANAGER:
+                self.key(elements, "23000003", [("Element", 1, (loader + "\0").encode("utf-16-le"))])
+            else:
+                self.key(elements, "21000001", [("Element", 3, bytes(data))])
+
     def system(self) -> None:
         root = self.hive.root()
         current = self.random.choice([1, 1, 1, 2, 3])
@@ -174,6 +195,10 @@ def main() -> None:
                 maker = Maker(folder / f"{seed}.{kind}", seed)
                 maker.store() if kind == "bcd" else maker.system()
                 maker.close()
+    elif sys.argv[1] == "boot":
+        maker = Maker(Path(sys.argv[2]), 0)
+        maker.boot(*sys.argv[3:6])
+        maker.close()
     else:
         for path in sys.argv[2:]:
             dump(path)

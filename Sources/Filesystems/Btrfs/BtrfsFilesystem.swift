@@ -56,7 +56,7 @@ enum BtrfsFilesystem {
 
     // MARK: Superblocks
 
-    private static func superblock(
+    static func superblock(
         _ volume: any BlockReader, at offset: UInt64
     ) throws(BlockIOError) -> BtrfsSuperblock? {
         guard volume.byteCount >= offset + UInt64(BtrfsSuperblock.byteCount) else { return nil }

@@ -17,6 +17,17 @@ package enum SwapArea {
         Array($0.utf8)
     }
 
+    /// The feature of an area with a hibernation image.
+    private static let hibernated = "hibernated"
+
+    /// Whether a volume, or one inside of it, is swap with the image of a hibernated system.
+    ///
+    /// Nothing of that system may be changed: when it resumes, it writes what it knew of its filesystems.
+    package static func isHibernated(_ volume: FilesystemInfo) -> Bool {
+        volume.kind == .swap && volume.features.contains(hibernated)
+            || (volume.inner ?? []).contains { isHibernated($0.filesystem) }
+    }
+
     static let format = FilesystemFormat(kindNames: ["swap", "swsuspend"], survey: survey)
 
     /// The first page with a suspend signature replaced by the plain one; any other page unchanged.
@@ -51,7 +62,10 @@ package enum SwapArea {
             label: label.isEmpty ? nil : label, byteCount: byteCount, blockSize: pageSize, mapSource: .headerOnly)
         // nr_badpages, the length of badpages
         if try fields.littleEndian(UInt32.self, at: 8) != 0 { info.features.append("badpages") }
-        if isSuspended { info.remarks.append("holds a hibernation image; it is put back as plain swap") }
+        if isSuspended {
+            info.features.append(hibernated)
+            info.remarks.append("holds a hibernation image; it is put back as plain swap")
+        }
         guard byteCount <= volumeByteCount else {
             return (
                 info.takenWhole(because: "it is larger than its partition"), .whole(byteCount: volumeByteCount)
