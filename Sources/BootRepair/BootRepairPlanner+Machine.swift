@@ -68,7 +68,7 @@ extension BootRepairPlanner {
     /// The program that a present shim starts from beside itself (`grubx64.efi`; openSUSE: `grub.efi`), if it has no
     /// signature: shim starts only what is signed.
     private func unsignedSecondStage(of loader: PlannedLoader, _ esp: ESPSurvey) -> String? {
-        guard !loader.isNew, loader.name.lowercased().hasPrefix("shim") else { return nil }
+        guard !loader.isNew, GrubEFI.isShim(loader.name) else { return nil }
         let names = ["grubx64.efi", "grub.efi"].map { "\\efi\\\(loader.folder)\\\($0)".lowercased() }
         let beside = esp.loaders.filter { names.contains($0.path.lowercased()) }
         return beside.allSatisfy { $0.isSigned == false } ? beside.first?.path : nil

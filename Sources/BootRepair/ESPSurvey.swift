@@ -82,8 +82,10 @@ package struct ESPSurvey: Codable, Equatable, Sendable {
         }
     }
 
+    /// A loader's place among those of a folder: the least is started. `nil` for a program that is no loader.
     private static func rank(_ loader: EFILoader) -> Int? {
-        ["shimx64.efi", "grubx64.efi", "refind_x64.efi"]
+        // openSUSE and SLES have the second and the fourth.
+        ["shimx64.efi", "shim.efi", "grubx64.efi", "grub.efi", "refind_x64.efi"]
             .firstIndex(of: loader.name.lowercased())
     }
 }

@@ -82,7 +82,7 @@ struct FirmwareJudge {
         case .bios:
             boot.efiLoaders.contains { path in
                 let name = path.lowercased().split(separator: "\\").last ?? ""
-                return ["grubx64.efi", "shimx64.efi"].contains(name)
+                return ["grubx64.efi", "shimx64.efi", "shim.efi", "grub.efi"].contains(name)
             }
         }
     }

@@ -131,7 +131,7 @@ enum MachineFirmware {
     private static func ownEntry(_ manifest: Manifest) -> [UInt8]? {
         let loaders = manifest.boot.efiLoaders
         guard !loaders.contains(where: { $0.lowercased().hasSuffix("\\efi\\boot\\bootx64.efi") }) else { return nil }
-        let known = ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi", "bootmgfw.efi"]
+        let known = ["shimx64.efi", "shim.efi", "grubx64.efi", "grub.efi", "systemd-bootx64.efi", "bootmgfw.efi"]
         let loader =
             known.lazy.compactMap { name in loaders.first { $0.lowercased().hasSuffix("\\\(name)") } }.first
             ?? loaders.first

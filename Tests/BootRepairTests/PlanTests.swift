@@ -322,6 +322,16 @@ import Testing
         #expect(esp.loader(forDistribution: "debian")?.name == "grubx64.efi")
         #expect(esp.loader(forDistribution: "fedora") == nil)
         #expect(ESPSurvey(partition: 1, loaders: [esp.loaders[0]]).loader(forDistribution: nil) == nil)
+        // openSUSE's names: its shim is kept, and nothing takes its place.
+        var suse = Fixture.survey(.uefi)
+        suse.system?.identifier = "opensuse-leap"
+        suse.esp?.loaders = ["grub.efi", "MokManager.efi", "shim.efi"].map {
+            EFILoader(path: "\\EFI\\opensuse\\\($0)", byteCount: 1)
+        }
+        #expect(suse.esp?.loader(forDistribution: "opensuse-leap")?.name == "shim.efi")
+        let kept = BootRepair.plan(suse, options: Fixture.medium(.uefi))
+        #expect(!kept.findings.contains { $0.code == "grub-loader-missing" }, "\(kept)")
+        #expect(!kept.steps.contains { "\($0)".contains("grub-mkimage") }, "\(kept)")
     }
 
     // MARK: workstations

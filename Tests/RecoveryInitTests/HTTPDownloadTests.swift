@@ -136,7 +136,8 @@ private final class Server {
         let server = try Server(folder.path, "server.behave('/image', 'stall', after=1_000_000)")
         let result = try download(server.port, stall: 1)
         #expect(result.failure == nil && firstDifference(result.bytes, bytes) == nil)
-        #expect(result.said.allSatisfy { $0.contains("timed out") } && result.said.count == 3, "\(result.said)")
+        // On a busy machine, a second can pass without a byte elsewhere, too.
+        #expect(result.said.allSatisfy { $0.contains("timed out") } && result.said.count >= 3, "\(result.said)")
     }
 
     /// A slow reader does not count as a stalled server.

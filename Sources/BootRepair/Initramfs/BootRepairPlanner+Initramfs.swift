@@ -6,10 +6,12 @@ import SystemAccess
 extension BootRepairPlanner {
     mutating func planInitramfs() {
         guard let system = target.system else { return }
-        let broken = system.kernels.filter { $0.isBroken }
+        // A rescue kernel without modules is no help where its drivers are not known.
+        let judged = system.kernels.filter { !$0.needs.isEmpty || $0.isBroken }
+        let broken = judged.filter { $0.isBroken }
         // The user can choose another kernel in the loader's menu, or another controller of the machine.
         let severity: Finding.Severity? =
-            broken.count < system.kernels.count || !target.controllerIsKnown ? .mayStop : nil
+            broken.count < judged.count || !target.controllerIsKnown ? .mayStop : nil
         for kernel in system.kernels {
             guard let name = kernel.initramfs else {
                 planMissing(kernel, system)

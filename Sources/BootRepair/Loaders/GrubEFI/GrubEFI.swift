@@ -14,9 +14,13 @@ struct GrubEFI: BootLoader {
     static func companions(of loader: String) -> [String] {
         // A GRUB whose prefix is its own folder finds its configuration there.
         let configuration = ["grub.cfg"]
-        // shim starts grubx64.efi from its own folder, and the MOK manager to enroll keys.
-        return loader.lowercased() == "shimx64.efi" ? ["grubx64.efi", "mmx64.efi"] + configuration : configuration
+        // shim starts GRUB from its own folder, and the MOK manager to enroll keys.
+        return isShim(loader)
+            ? ["grubx64.efi", "grub.efi", "mmx64.efi", "MokManager.efi"] + configuration : configuration
     }
+
+    /// Whether a file is a shim by its name: `shimx64.efi`; on openSUSE and SLES `shim.efi`.
+    static func isShim(_ name: String) -> Bool { ["shimx64.efi", "shim.efi"].contains(name.lowercased()) }
 
     func survey(_ scene: BootScene) throws(BootRepairError) -> GrubEFIFinding? {
         guard let esp = scene.esp else { return nil }

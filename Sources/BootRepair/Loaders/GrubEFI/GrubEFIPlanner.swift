@@ -90,7 +90,7 @@ struct GrubEFIPlanner {
         guard let system = target.system, let grub = target.grub, system.missingBoot == nil,
             target.obstacleToESP == nil, grub.configurationProblems != nil, finding.ownTools.contains("grub-mkimage"),
             // A shim starts only what is signed.
-            loader?.name.lowercased() != "shimx64.efi",
+            loader.map({ GrubEFI.isShim($0.name) }) != true,
             // Its configuration opens no LUKS volume, and its image knows no arrays.
             let boot = target.survey.volume(system.bootPartition), boot.inside == nil, let uuid = boot.uuid,
             let driver = boot.traits.grubModule
@@ -120,7 +120,7 @@ struct GrubEFIPlanner {
         if grub.install == "grub2-install" {
             return BootObstacle("its loader belongs to packages, not to grub2-install")
         }
-        if loader?.name.lowercased() == "shimx64.efi", !grub.hasSignedShim {
+        if let loader, GrubEFI.isShim(loader.name), !grub.hasSignedShim {
             return BootObstacle("its shim would stand before an unsigned GRUB")
         }
         return target.obstacleToESP
